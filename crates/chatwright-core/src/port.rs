@@ -1,0 +1,27 @@
+//! The ports: what a host brings, and what each must promise.
+//!
+//! Every promise has a number. The numbers are cited by the conformance kit (`chatwright-conformance`), which has a named
+//! test for each. All ports are dyn-compatible and used as `Arc<dyn …>`. No atomicity between two ports is promised or
+//! used: the chat's log is the truth, and everything else follows it.
+
+mod bus;
+mod chat_store;
+mod clock;
+mod directory;
+mod error;
+mod language_model;
+mod live_log;
+mod observer;
+mod session_store;
+mod tool;
+
+pub use bus::{Bus, BusError, BusFrames, Delivery, Topic};
+pub use chat_store::{Actual, ChatStore, CommitError, Due, DueAfter};
+pub use clock::{Clock, Ids};
+pub use directory::{ChatDirectory, DirectoryCursor, DirectoryFilter, DirectoryPage, Listed};
+pub use error::{StoreError, StoreErrorKind};
+pub use language_model::{LanguageModel, ModelStream};
+pub use live_log::{LiveError, LiveLog, LiveRead, LiveWakes};
+pub use observer::{AttemptEnd, Event, Observer};
+pub use session_store::{BeginError, Renewed, Session, SessionStore};
+pub use tool::Tool;

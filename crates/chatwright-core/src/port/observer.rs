@@ -1,0 +1,85 @@
+use crate::model::{FinishReason, ModelId, Usage};
+use crate::record::StopReason;
+use crate::tool::CallKey;
+use crate::{ChatId, Gen, OpId};
+
+/// Is told what happens. Metrics and recorders stand on it.
+///
+/// | # | promise |
+/// |---|---|
+/// | O1 | It returns at once: no I/O, no waiting, no lock that is held for long. |
+/// | O2 | It does not panic. |
+pub trait Observer: Send + Sync + 'static {
+    /// Something happened.
+    fn observe(&self, event: &Event<'_>);
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A turn began.
+    TurnStarted {
+        /// The chat.
+        chat: ChatId,
+        /// The input that began it.
+        op: OpId,
+    },
+    /// A turn ended.
+    TurnEnded {
+        /// The chat.
+        chat: ChatId,
+        /// Why; `None`: with an error.
+        reason: Option<StopReason>,
+    },
+    /// A model is about to be asked.
+    AttemptStarted {
+        /// The chat.
+        chat: ChatId,
+        /// The gen.
+        r#gen: Gen,
+        /// The model.
+        model: &'a ModelId,
+    },
+    /// A model's answer ended.
+    AttemptEnded {
+        /// The chat.
+        chat: ChatId,
+        /// The gen.
+        r#gen: Gen,
+        /// How.
+        end: AttemptEnd<'a>,
+        /// What it cost, as far as known.
+        usage: Usage,
+    },
+    /// A tool is about to be called.
+    ToolStarted {
+        /// Which occurrence.
+        key: CallKey,
+        /// The tool.
+        name: &'a str,
+    },
+    /// A tool gave its result.
+    ToolEnded {
+        /// Which occurrence.
+        key: CallKey,
+        /// The tool.
+        name: &'a str,
+        /// Whether the result is an error.
+        is_error: bool,
+    },
+}
+
+/// How a model's answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AttemptEnd<'a> {
+    /// It is complete.
+    Finished(FinishReason),
+    /// It failed with this kind of error.
+    Failed(&'a str),
+    /// It was stopped.
+    Interrupted,
+    /// It was cut off: an edit, a hand-over.
+    Aborted,
+}
