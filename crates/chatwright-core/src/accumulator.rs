@@ -498,7 +498,7 @@ mod tests {
         for piece in pieces {
             match out.last_mut() {
                 Some(last) => {
-                    if let Err(piece) = last.merge(piece) {
+                    if let Some(piece) = last.merge(piece) {
                         out.push(piece);
                     }
                 }

@@ -8,6 +8,8 @@ pub use state::{
     CallKind, ClientKey, KeyHash, Last, OpenCall, OpenGen, QueueEntry, STATE_VERSION, State, UnitKind,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::json::Json;
 use crate::limits;
 use crate::number::{Revision, Seq};
@@ -15,7 +17,9 @@ use crate::text::TooLarge;
 use crate::{SessionId, Timestamp};
 
 /// The head of a chat as stores keep it. Every commit replaces it whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// It can be serialised whole, for stores that keep it so: the state is then a string.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// How many commits the chat has had.
     pub revision: Revision,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Well-formed JSON text, kept byte for byte: white space, key order, duplicate keys and `\u0000` survive.
 /// Cloning is cheap.
@@ -54,6 +54,19 @@ impl Json {
     }
 }
 
+/// As a string that holds the text, so that it survives other JSON around it byte for byte.
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
 impl fmt::Debug for Json {
     /// The size only: bodies hold customers' words.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,6 +82,10 @@ mod tests {
     fn text_is_kept_byte_for_byte_and_checked() {
         let odd = r#" {"a": 1, "a" :2,"n":"\u0000"} "#;
         assert_eq!(Json::parse(odd).map(|json| json.as_str().to_owned()).ok().as_deref(), Some(odd));
+        let json = Json::parse(odd).expect("valid");
+        let nested = serde_json::to_string(&[&json]).expect("a string encodes");
+        assert_eq!(serde_json::from_str::<[Json; 1]>(&nested).ok(), Some([json]));
+        assert!(serde_json::from_str::<Json>("\"{\"").is_err());
         for bad in ["", "{", "{} {}", "nul", "{\"a\":\u{0}}"] {
             assert!(Json::parse(bad).is_err(), "{bad:?} is not JSON");
         }

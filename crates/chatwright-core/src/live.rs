@@ -103,17 +103,15 @@ impl Piece {
     }
 
     /// Takes the next piece in if both are text of one block; gives it back otherwise.
-    ///
-    /// # Errors
-    /// The piece that could not be merged.
-    pub fn merge(&mut self, next: Self) -> Result<(), Self> {
+    #[must_use = "a piece that is given back was not merged"]
+    pub fn merge(&mut self, next: Self) -> Option<Self> {
         let adjacent = self.block == next.block && self.to() == next.from;
         match (&mut self.body, next) {
             (PieceBody::Append { text }, Self { body: PieceBody::Append { text: more }, .. }) if adjacent => {
                 text.push_str(&more);
-                Ok(())
+                None
             }
-            (_, next) => Err(next),
+            (_, next) => Some(next),
         }
     }
 }
@@ -139,11 +137,11 @@ mod tests {
         );
 
         let mut merged = append(0, 10, "a");
-        assert_eq!(merged.merge(append(0, 11, "é!")), Ok(()));
+        assert_eq!(merged.merge(append(0, 11, "é!")), None);
         assert_eq!(merged, piece);
         let other = append(1, 14, "x");
-        assert_eq!(merged.merge(other.clone()), Err(other));
+        assert_eq!(merged.merge(other.clone()), Some(other));
         let hole = append(0, 15, "x");
-        assert_eq!(merged.merge(hole.clone()), Err(hole));
+        assert_eq!(merged.merge(hole.clone()), Some(hole));
     }
 }

@@ -20,7 +20,9 @@ use crate::text::TooLarge;
 use crate::{OpId, Timestamp};
 
 /// One entry of a chat's log. It never changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// It can be serialised whole, for stores that keep it so: the body is then a string.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Its position: 1, 2, 3 … per chat.
     pub seq: Seq,

@@ -131,7 +131,8 @@ impl Failure {
     #[must_use]
     pub fn with_body(mut self, body: impl Into<String>) -> Self {
         let mut body = body.into();
-        body.truncate(body.floor_char_boundary(BODY_BYTES_MAX));
+        let end = (0..=BODY_BYTES_MAX.min(body.len())).rev().find(|&at| body.is_char_boundary(at));
+        body.truncate(end.unwrap_or(0));
         self.body = Some(body.into());
         self
     }

@@ -49,7 +49,7 @@ pub enum Delivery {
     Lagged,
 }
 
-/// The name of a topic: 1 to [`limits::BUS_TOPIC_BYTES_MAX`] bytes.
+/// The name of a topic: at most [`limits::BUS_TOPIC_BYTES_MAX`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Topic(Arc<str>);
 

@@ -81,6 +81,19 @@ pub struct Due {
     pub organization: Option<OrganizationId>,
 }
 
+impl Due {
+    /// The entry of a chat with this head, if it is runnable at all.
+    pub fn of(chat: ChatId, head: &Head) -> Option<Self> {
+        let (owner, organization) = (head.index.owner.clone(), head.index.organization.clone());
+        Some(Self { chat, wake_at: head.wake_at?, holder: head.holder, owner, organization })
+    }
+
+    /// Its place in the list.
+    pub fn place(&self) -> DueAfter {
+        (self.wake_at, self.chat)
+    }
+}
+
 /// A commit that was not answered with `Ok`.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -101,6 +114,17 @@ pub enum Actual {
     Absent,
     /// The chat was purged.
     Purged,
+}
+
+impl Actual {
+    /// `Ok` iff this is what the commit expects (S2).
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] with what is stored.
+    pub fn check(self, commit: &Commit) -> Result<(), CommitError> {
+        let expected = commit.expect().map_or(Self::Absent, Self::Revision);
+        if self == expected { Ok(()) } else { Err(CommitError::Conflict(self)) }
+    }
 }
 
 impl std::fmt::Display for Actual {

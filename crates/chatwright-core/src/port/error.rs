@@ -1,7 +1,11 @@
 use std::error::Error;
 use std::fmt;
 
-/// A store could not answer. On a read, nothing is known; on a write, the outcome is unknown.
+use crate::limits;
+use crate::text::TooLarge;
+
+/// A store could not answer. On a read, nothing is known; on a write, the outcome is unknown unless the
+/// [kind](StoreErrorKind) says otherwise.
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
@@ -25,7 +29,7 @@ pub enum StoreErrorKind {
     Foreign,
     /// What is there was written by a newer version of this program.
     Newer,
-    /// The caller broke a bound of the port, for example a page that is too large.
+    /// The caller broke a bound of the port, for example a page that is too large. Nothing was done.
     Invalid,
     /// None of the others.
     Other,
@@ -42,6 +46,27 @@ impl StoreError {
     pub fn because(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// `Err` iff a page of so many items is not one of 1 to [`PAGE_ITEMS_MAX`](limits::PAGE_ITEMS_MAX).
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Invalid`].
+    pub fn check_page(items: usize) -> Result<(), Self> {
+        if (1..=limits::PAGE_ITEMS_MAX).contains(&items) {
+            return Ok(());
+        }
+        let message = format!("a page of {items} items: 1 to {} are allowed", limits::PAGE_ITEMS_MAX);
+        Err(Self::new(StoreErrorKind::Invalid, message))
+    }
+
+    /// `Err` iff a question about so many chats is over [`REVISIONS_MAX`](limits::REVISIONS_MAX).
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Invalid`].
+    pub fn check_revisions(chats: usize) -> Result<(), Self> {
+        TooLarge::check("question", chats, limits::REVISIONS_MAX, "chats")
+            .map_err(|error| Self::new(StoreErrorKind::Invalid, error.to_string()))
     }
 
     /// What to do about it.

@@ -17,13 +17,15 @@ use crate::{ChatId, Epoch, Gen};
 /// Every method is cancel-safe: a dropped append may or may not have been applied, and may be repeated (L2).
 #[async_trait]
 pub trait LiveLog: Send + Sync + 'static {
-    /// Opens a gen. Opening an open gen again under the same epoch is fine.
+    /// Opens a gen. Opening an open gen again under the same epoch is fine. Opening it under a higher epoch begins it
+    /// anew: what the lower epoch left was never opened in the chat's log, so nobody has read it.
     ///
     /// # Errors
     /// [`LiveError::Fenced`], [`LiveError::Sealed`], or [`LiveError::Unavailable`].
     async fn open(&self, chat: ChatId, epoch: Epoch, r#gen: Gen) -> Result<(), LiveError>;
 
-    /// Appends pieces that cover the units from `from` on without a hole, and gives the new head.
+    /// Appends pieces that cover the units from `from` on without a hole, and gives the new head. What fits under the
+    /// cap is stored before [`LiveError::Capped`] is answered.
     ///
     /// # Errors
     /// [`LiveError::Unknown`] for a gen that is not open, and all others.
@@ -42,7 +44,7 @@ pub trait LiveLog: Send + Sync + 'static {
     /// [`LiveError::Boundary`] for a `from` inside a character, or [`LiveError::Unavailable`].
     async fn read(&self, chat: ChatId, r#gen: Gen, from: u64, max: usize) -> Result<LiveRead, LiveError>;
 
-    /// Seals a gen at `at` units; pieces stay readable for a while. Sealing twice is fine.
+    /// Seals a gen at `at` units; pieces stay readable for a while. Sealing twice is fine, and the first `at` stays.
     ///
     /// # Errors
     /// [`LiveError::Fenced`], or [`LiveError::Unavailable`].
@@ -63,7 +65,7 @@ pub enum LiveRead {
     Pieces {
         /// The pieces.
         pieces: Vec<Piece>,
-        /// The unit after the last one that is stored.
+        /// The unit after the last one that is stored, whether or not this page reaches it.
         head: u64,
         /// Nothing more will come until the seal: the gen met its cap.
         capped: bool,

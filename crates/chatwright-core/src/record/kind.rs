@@ -1,10 +1,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 use crate::limits;
 
 /// What a record says and in which version, for example `message.user/1`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
 pub struct Kind(Cow<'static, str>);
 
 /// Text that is no record kind.
@@ -47,6 +50,12 @@ impl Kind {
     /// The version.
     pub fn version(&self) -> u16 {
         self.0.split_once('/').and_then(|(_, version)| version.parse().ok()).unwrap_or(0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

@@ -1,0 +1,86 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use chatwright_core::port::{ChatStore, CommitError, Due, DueAfter, StoreError};
+use chatwright_core::{ChatId, Commit, Head, Record, Revision, Seq, SessionId};
+
+/// A store that counts its calls.
+#[derive(Debug)]
+pub struct Counting<S> {
+    inner: S,
+    calls: [AtomicU64; 7],
+}
+
+/// How often each method was called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Calls of `head`.
+    pub head: u64,
+    /// Calls of `commit`.
+    pub commit: u64,
+    /// Calls of `records`.
+    pub records: u64,
+    /// Calls of `due`.
+    pub due: u64,
+    /// Calls of `held`.
+    pub held: u64,
+    /// Calls of `revisions`.
+    pub revisions: u64,
+    /// Calls of `purge`.
+    pub purge: u64,
+}
+
+impl<S> Counting<S> {
+    /// Counts the calls of `inner`.
+    pub fn new(inner: S) -> Self {
+        Self { inner, calls: Default::default() }
+    }
+
+    /// The calls so far.
+    pub fn calls(&self) -> Calls {
+        let [head, commit, records, due, held, revisions, purge] =
+            self.calls.each_ref().map(|count| count.load(Ordering::Relaxed));
+        Calls { head, commit, records, due, held, revisions, purge }
+    }
+
+    fn count(&self, method: usize) -> &S {
+        self.calls[method].fetch_add(1, Ordering::Relaxed);
+        &self.inner
+    }
+}
+
+#[async_trait]
+impl<S: ChatStore> ChatStore for Counting<S> {
+    async fn head(&self, chat: ChatId) -> Result<Option<Head>, StoreError> {
+        self.count(0).head(chat).await
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<(), CommitError> {
+        self.count(1).commit(commit).await
+    }
+
+    async fn records(&self, chat: ChatId, after: Seq, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.count(2).records(chat, after, limit).await
+    }
+
+    async fn due(&self, after: Option<DueAfter>, limit: usize) -> Result<Vec<Due>, StoreError> {
+        self.count(3).due(after, limit).await
+    }
+
+    async fn held(
+        &self,
+        session: SessionId,
+        after: Option<ChatId>,
+        limit: usize,
+    ) -> Result<Vec<ChatId>, StoreError> {
+        self.count(4).held(session, after, limit).await
+    }
+
+    async fn revisions(&self, chats: &[ChatId]) -> Result<Vec<Option<Revision>>, StoreError> {
+        self.count(5).revisions(chats).await
+    }
+
+    async fn purge(&self, chat: ChatId) -> Result<(), StoreError> {
+        self.count(6).purge(chat).await
+    }
+}

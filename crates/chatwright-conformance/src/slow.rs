@@ -1,0 +1,68 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chatwright_core::port::{ChatStore, CommitError, Due, DueAfter, StoreError};
+use chatwright_core::{ChatId, Commit, Head, Record, Revision, Seq, SessionId};
+
+use crate::Chance;
+
+/// A store whose every answer takes a while, half of it before and half of it after the work. It waits through tokio
+/// time, so that a paused clock passes over it.
+#[derive(Debug)]
+pub struct Slow<S> {
+    inner: S,
+    longest: Duration,
+    chance: Chance,
+}
+
+impl<S> Slow<S> {
+    /// Waits up to `longest` around each call, by chance from the seed.
+    pub fn new(inner: S, longest: Duration, chance: Chance) -> Self {
+        Self { inner, longest, chance }
+    }
+
+    async fn around<T>(&self, work: impl Future<Output = T>) -> T {
+        let micros = u64::try_from(self.longest.as_micros()).unwrap_or(u64::MAX).max(1);
+        let half = Duration::from_micros(self.chance.below(micros)) / 2;
+        tokio::time::sleep(half).await;
+        let done = work.await;
+        tokio::time::sleep(half).await;
+        done
+    }
+}
+
+#[async_trait]
+impl<S: ChatStore> ChatStore for Slow<S> {
+    async fn head(&self, chat: ChatId) -> Result<Option<Head>, StoreError> {
+        self.around(self.inner.head(chat)).await
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<(), CommitError> {
+        self.around(self.inner.commit(commit)).await
+    }
+
+    async fn records(&self, chat: ChatId, after: Seq, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.around(self.inner.records(chat, after, limit)).await
+    }
+
+    async fn due(&self, after: Option<DueAfter>, limit: usize) -> Result<Vec<Due>, StoreError> {
+        self.around(self.inner.due(after, limit)).await
+    }
+
+    async fn held(
+        &self,
+        session: SessionId,
+        after: Option<ChatId>,
+        limit: usize,
+    ) -> Result<Vec<ChatId>, StoreError> {
+        self.around(self.inner.held(session, after, limit)).await
+    }
+
+    async fn revisions(&self, chats: &[ChatId]) -> Result<Vec<Option<Revision>>, StoreError> {
+        self.around(self.inner.revisions(chats)).await
+    }
+
+    async fn purge(&self, chat: ChatId) -> Result<(), StoreError> {
+        self.around(self.inner.purge(chat)).await
+    }
+}

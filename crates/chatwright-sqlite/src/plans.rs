@@ -1,0 +1,103 @@
+//! Every list walks an index, in order, and touches nothing beyond its page.
+
+use chatwright_core::head::{HeadDraft, State};
+use chatwright_core::port::{ChatStore as _, DirectoryFilter, DirectoryPage};
+use chatwright_core::{Commit, Timestamp, UserId, limits};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use crate::kit::{chat, drafts, head, index, run};
+use crate::writer::Weight;
+use crate::{SqliteStore, chats, directory};
+
+/// How SQLite means to answer, step by step.
+fn plan(sql: &str, values: Vec<Value>) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chats.db");
+    drop(SqliteStore::open(&path).unwrap());
+    let conn = Connection::open(&path).unwrap();
+    let mut query = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let rows = query.query_map(params_from_iter(values), |row| row.get::<_, String>("detail")).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+fn id() -> Value {
+    vec![7; 16].into()
+}
+
+#[test]
+fn a_page_of_records_is_one_range_of_keys() {
+    let plan = plan(chats::RECORDS, vec![id(), 0.into(), 100.into()]);
+    assert_eq!(
+        plan,
+        [
+            "SEARCH chat USING COVERING INDEX sqlite_autoindex_chat_1 (id=?)",
+            "SEARCH record USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"
+        ]
+    );
+}
+
+#[test]
+fn due_and_held_chats_are_found_in_their_indexes() {
+    let due = plan(chats::DUE, vec![0.into(), id(), 100.into()]);
+    assert_eq!(due, ["SEARCH chat USING INDEX chat_due ((wake_at,id)>(?,?) AND wake_at<?)"]);
+    let held = plan(chats::HELD, vec![id(), id(), 100.into()]);
+    assert_eq!(held, ["SEARCH chat USING COVERING INDEX chat_held (holder=? AND id>?)"]);
+}
+
+#[test]
+fn chats_of_an_owner_and_of_a_parent_are_listed_from_their_indexes() {
+    let of_owner = DirectoryFilter { owner: Some(UserId::new("ada").unwrap()), ..Default::default() };
+    let of_parent = DirectoryFilter { parent: Some(chat(1)), ..Default::default() };
+    let first = DirectoryPage { after: None, limit: limits::PAGE_ITEMS_MAX };
+    let next = DirectoryPage { after: Some((Timestamp::from_millis(1), chat(1))), ..first };
+    let plan = |filter, page| {
+        let (sql, values) = directory::query(filter, page);
+        plan(&sql, values)
+    };
+    assert_eq!(plan(&of_owner, first), ["SEARCH chat USING INDEX chat_owner (owner=?)"]);
+    assert_eq!(
+        plan(&of_owner, next),
+        ["SEARCH chat USING INDEX chat_owner (owner=? AND (updated,id)<(?,?))"]
+    );
+    assert_eq!(plan(&of_parent, first), ["SEARCH chat USING INDEX chat_parent (parent=?)"]);
+    assert_eq!(
+        plan(&of_parent, next),
+        ["SEARCH chat USING INDEX chat_parent (parent=? AND (updated,id)<(?,?))"]
+    );
+}
+
+#[test]
+fn a_head_that_changes_no_indexed_column_moves_no_index_entry() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let store = SqliteStore::open(folder.path().join("chats.db")).unwrap();
+        let changes = || async {
+            let count = |conn: &Connection| Ok(conn.total_changes());
+            store.write("counting changes", Weight::Bytes(0), count).await.unwrap()
+        };
+        let wake_at = Some(Timestamp::from_millis(5));
+        let mut last = Commit::create(chat(1), head().wake_at(wake_at), drafts(&[1])).unwrap();
+        store.commit(&last).await.unwrap();
+
+        let updated = |millis| {
+            let mut index = index();
+            index.updated = Timestamp::from_millis(millis);
+            HeadDraft::at_rest(index, &State::default()).unwrap()
+        };
+        let heads = [
+            (updated(1).wake_at(wake_at), 0, "nothing indexed"),
+            (updated(1), 1, "wake_at"),
+            (updated(2), 1, "updated"),
+            (updated(3).wake_at(wake_at), 2, "both"),
+        ];
+        for (head, moved, what) in heads {
+            let before = changes().await;
+            last = Commit::next(chat(1), last.head(), head, drafts(&[1, 1])).unwrap();
+            store.commit(&last).await.unwrap();
+            // Two records and the head itself.
+            assert_eq!(changes().await - before, 3 + moved, "{what}");
+            assert_eq!(store.head(chat(1)).await.unwrap().as_ref(), Some(last.head()));
+        }
+    });
+}

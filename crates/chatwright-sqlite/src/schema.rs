@@ -1,0 +1,132 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use chatwright_core::port::{StoreError, StoreErrorKind};
+use rusqlite::Connection;
+
+use crate::error;
+
+/// `CHWR`: says in the header of a database file whose it is.
+pub(crate) const APPLICATION_ID: i32 = 0x4348_5752;
+
+/// Applied in this order, and never changed once released. `user_version` counts those that a file has.
+const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_chats_and_sessions.sql")];
+
+/// Read the first and the last row of every table and the edge of every index of the newest version.
+const PROBES: [&str; 12] = [
+    "SELECT * FROM chat ORDER BY no LIMIT 1",
+    "SELECT * FROM chat ORDER BY no DESC LIMIT 1",
+    "SELECT id FROM chat INDEXED BY sqlite_autoindex_chat_1 ORDER BY id LIMIT 1",
+    "SELECT id FROM chat INDEXED BY chat_due WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1",
+    "SELECT id FROM chat INDEXED BY chat_held WHERE holder IS NOT NULL ORDER BY holder LIMIT 1",
+    "SELECT id FROM chat INDEXED BY chat_owner ORDER BY owner LIMIT 1",
+    "SELECT id FROM chat INDEXED BY chat_parent WHERE parent IS NOT NULL ORDER BY parent LIMIT 1",
+    "SELECT * FROM record ORDER BY id LIMIT 1",
+    "SELECT * FROM record ORDER BY id DESC LIMIT 1",
+    "SELECT * FROM purged ORDER BY id DESC LIMIT 1",
+    "SELECT * FROM session ORDER BY id LIMIT 1",
+    "SELECT * FROM session ORDER BY id DESC LIMIT 1",
+];
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A database without content.
+    Blank,
+    /// Ours, with so many migrations.
+    Ours(usize),
+}
+
+impl Found {
+    /// Whether migrations are missing.
+    pub(crate) fn is_behind(self) -> bool {
+        self != Self::Ours(MIGRATIONS.len())
+    }
+}
+
+/// Why a file is not opened.
+pub(crate) enum Refused {
+    /// The kind and the cause.
+    As(StoreErrorKind, String),
+    /// SQLite cannot read it.
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Refused {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+/// Looks at a file without changing it.
+pub(crate) fn examine(conn: &Connection) -> Result<Found, Refused> {
+    // The first read compares the page count in the header with the length of the file, and parses the schema.
+    let objects = objects(conn)?;
+    let application: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if (application, version) == (0, 0) && objects.is_empty() {
+        return Ok(Found::Blank);
+    }
+    if application != APPLICATION_ID {
+        let cause = format!("it belongs to another program (application id {application:#x})");
+        return Err(Refused::As(StoreErrorKind::Foreign, cause));
+    }
+    let known = MIGRATIONS.len();
+    let Some(version) = usize::try_from(version).ok().filter(|version| *version > 0) else {
+        return Err(Refused::As(StoreErrorKind::Corrupt, format!("its schema version is {version}")));
+    };
+    if version > known {
+        let cause = format!("it has schema version {version}, and this program knows versions up to {known}");
+        return Err(Refused::As(StoreErrorKind::Newer, cause));
+    }
+    if let Some((_, name, _)) = expected(version)?.difference(&objects).next() {
+        let cause = format!("{name} of schema version {version} is missing or altered");
+        return Err(Refused::As(StoreErrorKind::Corrupt, cause));
+    }
+    if version == known {
+        for probe in PROBES {
+            conn.prepare(probe)?.query([])?.next()?;
+        }
+    }
+    Ok(Found::Ours(version))
+}
+
+/// Applies the migrations that are missing. The caller holds the write transaction that this is part of.
+pub(crate) fn migrate(conn: &Connection, found: Found) -> rusqlite::Result<()> {
+    let done = match found {
+        Found::Blank => 0,
+        Found::Ours(version) => version,
+    };
+    apply(conn, &MIGRATIONS[done..])?;
+    conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+    conn.pragma_update(None, "user_version", MIGRATIONS.len() as i64)
+}
+
+type Object = (String, String, Option<String>);
+
+/// What a file of this version has at least; an operator may have added an index of their own.
+fn expected(version: usize) -> rusqlite::Result<BTreeSet<Object>> {
+    let fresh = Connection::open_in_memory()?;
+    apply(&fresh, &MIGRATIONS[..version])?;
+    objects(&fresh)
+}
+
+fn apply(conn: &Connection, migrations: &[&str]) -> rusqlite::Result<()> {
+    migrations.iter().try_for_each(|sql| conn.execute_batch(sql))
+}
+
+fn objects(conn: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
+    // SQLite's own objects, such as its statistics, come and go.
+    let mut query =
+        conn.prepare("SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite@_%' ESCAPE '@'")?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    rows.collect()
+}
+
+/// The refusal as an error that names the file.
+pub(crate) fn refusal(path: &Path, refused: Refused) -> StoreError {
+    match refused {
+        Refused::As(kind, cause) => error::at(path, kind, cause),
+        Refused::Sql(cause) => error::open_failed(path, "it cannot be read", cause),
+    }
+}
