@@ -43,7 +43,8 @@ pub(crate) fn writer(options: &SqliteOptions) -> Result<(PathBuf, Connection), S
 /// Opens the file for a reader, once a writer has it open.
 pub(crate) fn reader(path: &Path, options: &SqliteOptions) -> Result<Connection, StoreError> {
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, options)?;
-    conn.pragma_update(None, "query_only", true).map_err(|error| open_failed(path, "query_only", error))?;
+    let set = conn.pragma_update(None, "query_only", true).and_then(|()| set_caches(&conn));
+    set.map_err(|error| open_failed(path, "it cannot be read", error))?;
     Ok(conn)
 }
 
@@ -126,19 +127,23 @@ fn immutable_uri(path: &Path) -> String {
     uri + "?mode=ro&immutable=1"
 }
 
+/// A connection that has not looked at the file yet: the first look may make files beside it.
 fn connect(path: &Path, flags: OpenFlags, options: &SqliteOptions) -> Result<Connection, StoreError> {
     let set = |conn: &Connection| {
         conn.busy_timeout(options.busy_timeout)?;
         // Until it is known that the file is ours, closing it must not change it.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        conn.set_prepared_statement_cache_capacity(64);
-        conn.pragma_update(None, "cache_size", -8192) // KiB
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).map(drop)
     };
     Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .and_then(|conn| set(&conn).map(|()| conn))
         .map_err(|error| open_failed(path, "it cannot be opened", error))
+}
+
+fn set_caches(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_prepared_statement_cache_capacity(64);
+    conn.pragma_update(None, "cache_size", -8192) // KiB
 }
 
 fn prepare(conn: &mut Connection, options: &SqliteOptions) -> Result<(), Refused> {
@@ -162,6 +167,7 @@ fn prepare(conn: &mut Connection, options: &SqliteOptions) -> Result<(), Refused
         let pages = i64::try_from((bytes / u64::from(page_size)).max(1)).unwrap_or(i64::MAX);
         conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
     }
+    set_caches(conn)?;
     bring_up_to_date(conn)?;
     switch_to_wal(conn)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;

@@ -1,0 +1,13 @@
+//! SQLite keeps every promise of the ports that it implements.
+
+use std::path::Path;
+
+use chatwright_sqlite::SqliteStore;
+
+fn open(dir: &Path) -> SqliteStore {
+    SqliteStore::open(dir.join("chats.db")).expect("an empty folder")
+}
+
+mod chats {
+    chatwright_conformance::chat_store!(|dir| super::open(&dir));
+}
