@@ -22,7 +22,11 @@ fn main() {
     let bench = Bench::from_args();
     let folder = tempfile::tempdir_in(".").expect("a folder on the disk that is measured");
     let path = |name: &str| folder.path().join(name);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let open = |name: &str, group_max| {
         SqliteOptions::new(path(name)).group_max(group_max).open().expect("a new store")
     };
@@ -112,7 +116,8 @@ fn commit(chat: ChatId, last: Option<Head>) -> Commit {
     let index = Index::new(UserId::new("bench").expect("a short id"), NOW);
     let head = HeadDraft::at_rest(index, &State::default()).expect("a small head").wake_at(Some(NOW));
     let body = "x".repeat(BODY_BYTES - 100);
-    let record = Draft::raw("note.bench/1", Some(OpId::mint(&SystemIds)), NOW, &body).expect("a small record");
+    let record =
+        Draft::raw("note.bench/1", Some(OpId::mint(&SystemIds)), NOW, &body).expect("a small record");
     match last {
         None => Commit::create(chat, head, vec![record]),
         Some(last) => Commit::next(chat, &last, head, vec![record]),

@@ -5,9 +5,9 @@
 
 use chatwright_core::content::Part;
 use chatwright_core::head::{Index, State};
+use chatwright_core::model::ModelId;
 use chatwright_core::port::{ChatDirectory, ChatStore, DirectoryFilter, DirectoryPage, SessionStore};
 use chatwright_core::record::{Body, MessageAssistant, MessageUser};
-use chatwright_core::model::ModelId;
 use chatwright_core::{ChatId, Commit, Draft, Gen, HeadDraft, MessageId, OpId, Seq, UserId};
 use chatwright_loop::SystemIds;
 use chatwright_sqlite::SqliteStore;
@@ -45,7 +45,9 @@ async fn main() -> Result<(), Error> {
     for record in store.records(chat, Seq::ZERO, 100).await? {
         match record.open()?.body {
             Body::MessageUser(message) => println!("{:>3} you:   {}", record.seq, words(&message.content)),
-            Body::MessageAssistant(message) => println!("{:>3} model: {}", record.seq, words(&message.content)),
+            Body::MessageAssistant(message) => {
+                println!("{:>3} model: {}", record.seq, words(&message.content));
+            }
             _ => {}
         }
     }

@@ -25,7 +25,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Crates that decide and do nothing else: no runtime, no clock, no randomness.
 const PURE: &[&str] = &["error", "engine"];
-const IMPURE: &[&str] = &["tokio", "futures", "async-trait", "rand", "fastrand", "getrandom", "reqwest", "rusqlite"];
+const IMPURE: &[&str] =
+    &["tokio", "futures", "async-trait", "rand", "fastrand", "getrandom", "reqwest", "rusqlite"];
 
 fn packages() -> Vec<Package> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
@@ -36,7 +37,8 @@ fn packages() -> Vec<Package> {
 }
 
 fn used(package: &Package) -> BTreeSet<String> {
-    let normal = package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development);
+    let normal =
+        package.dependencies.iter().filter(|dependency| dependency.kind != DependencyKind::Development);
     normal.map(|dependency| dependency.name.clone()).collect()
 }
 
@@ -52,7 +54,8 @@ fn crates_use_only_the_crates_that_the_house_allows() {
     for package in &packages {
         // The facade may use every published crate.
         let Some(name) = package.name.strip_prefix("chatwright-") else { continue };
-        let allowed = arrows.get(name).unwrap_or_else(|| panic!("{} has no place in the house", package.name));
+        let allowed =
+            arrows.get(name).unwrap_or_else(|| panic!("{} has no place in the house", package.name));
         for used in ours(package) {
             assert!(allowed.contains(&&*used), "chatwright-{name} must not use chatwright-{used}");
         }
@@ -64,7 +67,8 @@ fn pure_crates_have_nothing_to_be_impure_with() {
     for package in packages() {
         let Some(name) = package.name.strip_prefix("chatwright-") else { continue };
         if PURE.contains(&name) {
-            let impure: Vec<_> = used(&package).into_iter().filter(|used| IMPURE.contains(&&**used)).collect();
+            let impure: Vec<_> =
+                used(&package).into_iter().filter(|used| IMPURE.contains(&&**used)).collect();
             assert_eq!(impure, Vec::<String>::new(), "chatwright-{name} must stay pure");
         }
     }

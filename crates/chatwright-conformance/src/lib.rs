@@ -23,14 +23,29 @@
 //!
 //! [`Flaky`], [`Slow`], [`Counting`] and [`LossyBus`] wrap an implementation for tests of what stands on it.
 
+extern crate self as chatwright_conformance;
+
+pub mod bus;
+pub mod chat_directory;
 pub mod chat_store;
 mod clause;
+#[allow(unused_qualifications, reason = "its macro needs the whole path")]
+pub mod clock;
 mod counting;
 mod flaky;
+#[allow(unused_qualifications, reason = "its macro needs the whole path")]
+pub mod ids;
+pub mod language_model;
+pub mod live_log;
 mod lossy_bus;
+#[allow(unused_qualifications, reason = "its macro needs the whole path")]
+pub mod observer;
 mod seed;
+pub mod session_store;
 mod slow;
 mod subject;
+pub mod tool;
+mod wait;
 
 pub use clause::{Check, Clause, run};
 pub use counting::{Calls, Counting};

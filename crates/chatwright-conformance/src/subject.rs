@@ -11,6 +11,7 @@ pub struct Subject<P: ?Sized> {
     connect: Connect<P>,
     scratch: Scratch,
     volatile: bool,
+    writer_memory: bool,
     /// New ids.
     pub ids: KitIds,
     /// Chance, seeded and printed.
@@ -27,6 +28,7 @@ impl<P: ?Sized> Subject<P> {
             connect,
             scratch: Scratch::new(),
             volatile: false,
+            writer_memory: false,
             ids: KitIds::new(),
             chance: Chance::from_env(),
         }
@@ -42,6 +44,18 @@ impl<P: ?Sized> Subject<P> {
     /// Whether each connection begins empty.
     pub fn is_volatile(&self) -> bool {
         self.volatile
+    }
+
+    /// A live log in the memory of its writer, which is fenced by the writer itself and not by epochs (`live.L3`).
+    #[must_use]
+    pub fn writer_memory(mut self) -> Self {
+        self.writer_memory = true;
+        self
+    }
+
+    /// Whether it is a live log in the memory of its writer.
+    pub fn is_writer_memory(&self) -> bool {
+        self.writer_memory
     }
 
     /// Connects. Clauses drop one connection before they make the next, unless they say otherwise.

@@ -1,4 +1,4 @@
-//! Identifiers: version 7 UUIDs minted by [`Ids`](crate::port::Ids), never by a database and never used for order.
+//! Identifiers: version 7 UUIDs minted by [`Ids`], never by a database and never used for order.
 
 use std::fmt;
 use std::str::FromStr;

@@ -3,7 +3,7 @@
 //! A chat is one small versioned [`Head`] and an append-only log of [`Record`]s. One method changes anything:
 //! [`ChatStore::commit`](port::ChatStore::commit), which replaces the head and appends records iff the stored
 //! revision is the expected one. This crate has the types of that sentence, the content of messages, the
-//! language-model vocabulary with its pure [`Accumulator`](accumulator::Accumulator), and every [port](crate::port)
+//! language-model vocabulary with its pure [`Accumulator`](accumulator::Accumulator), and every [port]
 //! with numbered promises. It does no I/O.
 //!
 //! ```
@@ -26,6 +26,7 @@ pub mod accumulator;
 pub mod cancel;
 pub mod commit;
 pub mod content;
+pub mod frame;
 pub mod head;
 pub mod ids;
 pub mod json;
@@ -38,6 +39,7 @@ pub mod record;
 pub mod text;
 pub mod time;
 pub mod tool;
+pub mod view;
 
 pub use chatwright_error as error;
 pub use uuid::Uuid;

@@ -72,7 +72,7 @@ pub struct CallKey {
     pub chat: ChatId,
     /// The message that holds the call.
     pub message: MessageId,
-    /// The place of the call among the calls of its message, from 0.
+    /// The place of the call among the calls of its message that the provider did not run itself, from 0.
     pub ordinal: u32,
 }
 

@@ -1,6 +1,8 @@
 //! The tokio driver of Chatwright.
 //!
-//! For now it has what every host needs: the clock and the ids of a real process.
+//! [`Chats`] takes commands and streams events; a [`Worker`] claims chats and runs their turns: it asks models, runs tools
+//! and commits each step before its effect. What to do is decided by `chatwright-engine`; this crate does it.
+//! [`SystemClock`] and [`SystemIds`] are the clock and the ids of a real process.
 //!
 //! ```
 //! use chatwright_core::ChatId;
@@ -12,6 +14,27 @@
 //! println!("{chat} begins at {}", clock.now());
 //! ```
 
+mod calls;
+mod chats;
+mod deps;
+mod doorbell;
+mod failure;
+mod feed;
+mod held;
+mod lease;
+mod preview;
+mod registry;
+mod replay;
+mod settings;
+mod store_time;
 mod system;
+mod worker;
 
+pub use chats::{Chats, NewChat, NewMessage};
+pub use chatwright_engine::{Busy, Receipt, Refused, Rules};
+pub use deps::Ports;
+pub use feed::Failed;
+pub use registry::InvalidSetup;
+pub use settings::Settings;
 pub use system::{SystemClock, SystemIds};
+pub use worker::Worker;

@@ -10,11 +10,14 @@ use chatwright_core::port::{
 use chatwright_core::{ChatId, Commit, Head, Record, Revision, Seq, SessionId, Timestamp, Uuid, limits};
 use parking_lot::Mutex;
 
-/// Chats in memory. Clones share them. Not durable (S4).
+use crate::MemorySessions;
+
+/// Chats and sessions in memory. Clones share them. Not durable (S4).
 #[derive(Clone)]
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     tables: Arc<Mutex<Tables>>,
+    pub(crate) sessions: MemorySessions,
 }
 
 #[derive(Default)]
@@ -32,7 +35,7 @@ enum Slot {
 impl MemoryStore {
     /// An empty store. Its clock is the store's clock (S11).
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, tables: Arc::default() }
+        Self { sessions: MemorySessions::new(Arc::clone(&clock)), clock, tables: Arc::default() }
     }
 }
 

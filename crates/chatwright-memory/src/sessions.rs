@@ -8,6 +8,8 @@ use chatwright_core::port::{BeginError, Clock, Renewed, Session, SessionStore, S
 use chatwright_core::{SessionId, Timestamp, TooLarge, limits};
 use parking_lot::Mutex;
 
+use crate::MemoryStore;
+
 /// Sessions in memory. Clones share them.
 #[derive(Clone)]
 pub struct MemorySessions {
@@ -130,6 +132,43 @@ impl Row {
 
 fn invalid(what: &impl ToString) -> StoreError {
     StoreError::new(StoreErrorKind::Invalid, what.to_string())
+}
+
+/// The sessions beside the chats, so that one store serves a process.
+#[async_trait]
+impl SessionStore for MemoryStore {
+    async fn begin(
+        &self,
+        session: SessionId,
+        ttl: Duration,
+        address: Option<&str>,
+    ) -> Result<Timestamp, BeginError> {
+        self.sessions.begin(session, ttl, address).await
+    }
+
+    async fn renew(&self, session: SessionId, ttl: Duration) -> Result<Renewed, StoreError> {
+        self.sessions.renew(session, ttl).await
+    }
+
+    async fn look(&self, session: SessionId) -> Result<Option<Session>, StoreError> {
+        self.sessions.look(session).await
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.sessions.now().await
+    }
+
+    async fn expired(&self, after: Option<SessionId>, limit: usize) -> Result<Vec<Session>, StoreError> {
+        self.sessions.expired(after, limit).await
+    }
+
+    async fn end(&self, session: SessionId) -> Result<(), StoreError> {
+        self.sessions.end(session).await
+    }
+
+    async fn forget(&self, session: SessionId) -> Result<(), StoreError> {
+        self.sessions.forget(session).await
+    }
 }
 
 #[cfg(test)]

@@ -11,3 +11,11 @@ fn open(dir: &Path) -> SqliteStore {
 mod chats {
     chatwright_conformance::chat_store!(|dir| super::open(&dir));
 }
+
+mod sessions {
+    chatwright_conformance::session_store!(|dir| super::open(&dir));
+}
+
+mod directory {
+    chatwright_conformance::chat_directory!(|dir| super::open(&dir));
+}

@@ -88,7 +88,7 @@ pub(super) async fn s2_a_commit_applies_only_at_the_expected_revision(subject: &
     let third = subject.commit(chat, Some(second.head()), 1);
     let conflict = async |commit: &Commit, actual: Actual| match store.commit(commit).await {
         Err(CommitError::Conflict(told)) => {
-            assert_eq!(told, actual, "{CLAUSE}: the conflict tells another revision")
+            assert_eq!(told, actual, "{CLAUSE}: the conflict tells another revision");
         }
         Err(error) => panic!("{CLAUSE}: expected a conflict, got {}", words(&error)),
         Ok(()) => panic!("{CLAUSE}: a commit at another revision was accepted"),

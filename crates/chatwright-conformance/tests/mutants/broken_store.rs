@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 /// What is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     HeadBeforeRecords,
     RecordsDespiteConflict,
     IgnoresExpect,
@@ -52,7 +52,7 @@ pub enum Fault {
 }
 
 #[derive(Default)]
-pub struct Tables {
+pub(crate) struct Tables {
     heads: BTreeMap<ChatId, Head>,
     logs: BTreeMap<ChatId, Vec<Record>>,
     purged: Vec<ChatId>,
@@ -61,7 +61,7 @@ pub struct Tables {
     last_commit: Option<(ChatId, Option<Head>, usize)>,
 }
 
-pub struct BrokenStore {
+pub(crate) struct BrokenStore {
     fault: Fault,
     tables: Arc<Mutex<Tables>>,
     cache: Mutex<BTreeMap<ChatId, Head>>,
@@ -71,7 +71,7 @@ pub struct BrokenStore {
 
 impl BrokenStore {
     /// Another connection to these tables.
-    pub fn connect(fault: Fault, tables: &Arc<Mutex<Tables>>) -> Self {
+    pub(crate) fn connect(fault: Fault, tables: &Arc<Mutex<Tables>>) -> Self {
         let mut found = tables.lock();
         match fault {
             Fault::ForgetsOnReopening => *found = Tables::default(),

@@ -7,10 +7,10 @@ use chatwright_conformance::{Clause, Subject, run};
 use futures::future::BoxFuture;
 
 /// Connects to a mutant; the function may share state between connections through what it captured.
-pub type Mutant<P> = Box<dyn Fn() -> Arc<P> + Send + Sync>;
+pub(crate) type Mutant<P> = Box<dyn Fn() -> Arc<P> + Send + Sync>;
 
 /// Runs one clause against a mutant and gives what it said, or `None` if it passed.
-pub fn verdict<P: ?Sized + Send + Sync + 'static>(
+pub(crate) fn verdict<P: ?Sized + Send + Sync + 'static>(
     clause: &Clause<P>,
     mutant: Mutant<P>,
     volatile: bool,
@@ -30,7 +30,7 @@ pub fn verdict<P: ?Sized + Send + Sync + 'static>(
 }
 
 /// Checks that each mutant is caught by the clause that it is named after, by number, and that every clause catches one.
-pub fn all_are_caught<P: ?Sized + Send + Sync + 'static>(
+pub(crate) fn all_are_caught<P: ?Sized + Send + Sync + 'static>(
     clauses: &[Clause<P>],
     mutants: Vec<(&'static str, &'static str, Mutant<P>)>,
 ) {

@@ -1,6 +1,15 @@
 //! The kit is tested by mutants: implementations that break one promise on purpose. Each must be caught by the clause of
 //! that promise, and each clause must catch one.
 
+mod broken_bus;
+mod broken_sessions;
 mod broken_store;
+mod bus;
 mod caught;
+mod chat_directory;
 mod chat_store;
+mod language_model;
+mod live_log;
+mod session_store;
+mod small;
+mod tool;

@@ -48,6 +48,13 @@ pub struct State {
     /// Calls of the last step without a result: at most [`limits::OPEN_CALLS_MAX`](crate::limits::OPEN_CALLS_MAX).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<OpenCall>,
+    /// The message that holds the open calls: they are all of the last step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls_in: Option<MessageId>,
+    /// The model of the turns to come, by the host's name for it: at most
+    /// [`limits::ID_BYTES_MAX`](crate::limits::ID_BYTES_MAX) bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Box<str>>,
     /// Queued messages: at most [`limits::QUEUE_MAX`](crate::limits::QUEUE_MAX).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queue: Vec<QueueEntry>,
@@ -76,6 +83,8 @@ impl Default for State {
             deaths: 0,
             steps: 0,
             calls: Vec::new(),
+            calls_in: None,
+            model: None,
             queue: Vec::new(),
             keys: Vec::new(),
             last: None,
@@ -115,9 +124,7 @@ pub enum UnitKind {
 /// A call without a result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenCall {
-    /// The message that holds it.
-    pub seq: Seq,
-    /// Its place among the calls of its message, from 0.
+    /// Its place among the calls of the message that [`State::calls_in`] names, from 0.
     pub ordinal: u32,
     /// Who answers it.
     pub kind: CallKind,
@@ -212,7 +219,6 @@ mod tests {
         let max = Seq::new(u64::MAX);
         let time = Timestamp::from_millis(i64::MIN);
         let call = OpenCall {
-            seq: max,
             ordinal: 31,
             kind: CallKind::Approval,
             effect: Some(Effect::Idempotent),
@@ -238,6 +244,8 @@ mod tests {
             deaths: u32::MAX,
             steps: u32::MAX,
             calls: vec![call; limits::OPEN_CALLS_MAX],
+            calls_in: Some(MessageId::from_uuid(Uuid::max())),
+            model: Some("\u{1}".repeat(limits::ID_BYTES_MAX).into()),
             queue: vec![entry; limits::QUEUE_MAX],
             keys: vec![ClientKey(KeyHash(u128::MAX), max); limits::CLIENT_KEYS_MAX],
             last: None,

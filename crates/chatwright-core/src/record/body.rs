@@ -222,6 +222,9 @@ pub struct ChatCreated {
     /// The model of the turns to come, by the host's name for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Box<str>>,
+    /// The first message, whose record follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<MessageId>,
     /// The client key of the command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyHash>,
@@ -309,6 +312,8 @@ pub struct QueueAdded {
     pub id: QueueId,
     /// The message as it will enter history.
     pub message: MessageUser,
+    /// Its place in the queue then, from 0.
+    pub position: u32,
     /// Whether promotion skips it.
     #[serde(default, skip_serializing_if = "crate::content::is_false")]
     pub held: bool,
@@ -520,12 +525,9 @@ pub struct ToolResults {
 /// The result of one call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallResult {
-    /// The place of the call among the calls of its message.
+    /// The place of the call among the calls of its message that the provider did not run itself, from 0. The call's
+    /// id and name stand in the message.
     pub ordinal: u32,
-    /// The provider's id of the call.
-    pub call_id: Box<str>,
-    /// The tool.
-    pub name: Box<str>,
     /// What it gave.
     pub output: Output,
     /// Where the output came from.

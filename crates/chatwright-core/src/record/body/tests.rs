@@ -103,8 +103,6 @@ fn samples() -> Vec<Body> {
     let results = vec![
         CallResult {
             ordinal: 0,
-            call_id: "call_1".into(),
-            name: "look".into(),
             output: Output::Media {
                 media_type: "image/png".into(),
                 data: FileData::Blob("b1".into()),
@@ -114,8 +112,6 @@ fn samples() -> Vec<Body> {
         },
         CallResult {
             ordinal: 1,
-            call_id: "call_2".into(),
-            name: "send".into(),
             output: Output::error("the outcome of this call is unknown"),
             origin: ResultOrigin::OutcomeUnknown,
         },
@@ -130,6 +126,7 @@ fn samples() -> Vec<Body> {
             title: Some(title.clone()),
             labels: labels.clone(),
             model: Some("fast".into()),
+            first: Some(message()),
             key,
         }
         .into(),
@@ -150,7 +147,7 @@ fn samples() -> Vec<Body> {
         }
         .into(),
         MessagePart { message: message(), content: text("The first half"), continues: true }.into(),
-        QueueAdded { id: queue, message: said, held: true }.into(),
+        QueueAdded { id: queue, message: said, position: 1, held: true }.into(),
         QueueChanged { id: queue, content: Some(text("Instead")), held: Some(false), position: Some(0), key }
             .into(),
         QueueRemoved { ids: vec![queue], key }.into(),

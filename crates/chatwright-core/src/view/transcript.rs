@@ -1,0 +1,107 @@
+use std::collections::BTreeMap;
+
+use super::Preview;
+use crate::content::{Output, Part};
+use crate::frame::{Action, Queued};
+use crate::head::{Last, Status, Title};
+use crate::model::Role;
+use crate::record::{MessageUser, ResultOrigin};
+use crate::{MessageId, QueueId, Seq, Timestamp, UserId};
+
+/// What a person sees of a chat. Two viewers of one chat who have seen the same frames, however they came, have equal
+/// ones (stream.S10). Its [`Display`](std::fmt::Display) is plain text, for terminals and tests.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Transcript {
+    /// The messages, oldest first.
+    pub messages: Vec<Message>,
+    /// There are older ones.
+    pub more_before: bool,
+    /// What is being said: the open gen.
+    pub preview: Option<Preview>,
+    /// The messages that wait, in their order.
+    pub queue: Vec<QueueItem>,
+    /// What the chat is doing.
+    pub status: Status,
+    /// Whether it is archived.
+    pub archived: bool,
+    /// Its title.
+    pub title: Title,
+    /// What it waits for.
+    pub action: Option<Action>,
+    /// Why the last turn ended where it did not simply end.
+    pub last: Option<Last>,
+    /// When a failed attempt is tried again, in store time.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// A message of history.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Message {
+    /// Its id; its preview had the same.
+    pub id: MessageId,
+    /// The record that holds it: commands name it by this.
+    pub seq: Seq,
+    /// Who said it.
+    pub role: Role,
+    /// What was said.
+    pub content: Vec<Part>,
+    /// Who said it, if it was a user and not the owner.
+    pub author: Option<UserId>,
+    /// It was stopped: the content is what had come until then.
+    pub interrupted: bool,
+    /// The results of its calls by their place among the calls that the provider did not run itself.
+    pub results: BTreeMap<u32, CallAnswer>,
+}
+
+/// The result of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallAnswer {
+    /// The record that holds it.
+    pub seq: Seq,
+    /// What it gave.
+    pub output: Output,
+    /// Where the output came from.
+    pub origin: ResultOrigin,
+}
+
+/// A message that waits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueItem {
+    /// Its entry.
+    pub id: QueueId,
+    /// Promotion skips it.
+    pub held: bool,
+    /// What it says; unknown if its record is older than the snapshot.
+    pub message: Option<MessageUser>,
+}
+
+impl Transcript {
+    /// The message with this id.
+    pub fn message(&self, id: MessageId) -> Option<&Message> {
+        self.messages.iter().rev().find(|message| message.id == id)
+    }
+
+    pub(super) fn message_mut(&mut self, id: MessageId) -> Option<&mut Message> {
+        self.messages.iter_mut().rev().find(|message| message.id == id)
+    }
+
+    pub(super) fn queue_item(&mut self, id: QueueId) -> Option<&mut QueueItem> {
+        self.queue.iter_mut().find(|item| item.id == id)
+    }
+
+    /// An entry as a state tells it, with what is known of its message.
+    pub(super) fn queued(&self, told: Queued) -> QueueItem {
+        let known = self.queue.iter().find(|item| item.id == told.id);
+        QueueItem { id: told.id, held: told.held, message: known.and_then(|item| item.message.clone()) }
+    }
+
+    /// Everything from this position on does not count any more.
+    pub(super) fn cut(&mut self, from: Seq) {
+        self.messages.retain(|message| message.seq < from);
+        for message in &mut self.messages {
+            message.results.retain(|_, answer| answer.seq < from);
+        }
+    }
+}

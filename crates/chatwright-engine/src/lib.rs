@@ -1,0 +1,29 @@
+//! The pure chat state machine.
+//!
+//! [`step`] takes a chat's head, an [`Input`] and the time, and gives the next head with its records, or says why
+//! not. [`History`] folds records into what the model is shown. Nothing here waits, reads a clock or draws a random number:
+//! the same arguments give the same answer.
+//!
+//! An input is a command of a user ([`Command`]), an act of ownership ([`Claim`], [`Free`]) or a worker's event ([`Work`]). A
+//! worker's event names what it belongs to, `(session, epoch, gen)`; if that is no longer what the head says, the answer is
+//! [`NotDone::Stale`] and nothing is committed.
+
+mod change;
+mod chat;
+mod command;
+mod history;
+mod input;
+mod message;
+mod refused;
+mod step;
+mod work;
+
+pub use chat::{Chat, Unreadable};
+pub use history::{Call, History, Item, calls};
+pub use input::{
+    Answer, Busy, Claim, Command, Create, Fence, Free, Input, Interrupt, Next, Plan, Planned, Rules, Send,
+    Stopped, Work, hash,
+};
+pub use message::{CHUNK_BYTES, join, split};
+pub use refused::{NotDone, Refused};
+pub use step::{Receipt, Step, receipt_of, step};

@@ -1,0 +1,227 @@
+use chatwright_core::head::{OpenCall, Status, UnitKind};
+use chatwright_core::model::FinishReason;
+use chatwright_core::record::{
+    AttemptEnded, AttemptFailed, BatchEnded, Claimed, FreeReason, Freed, MessageAssistant, Outcome,
+    ResultOrigin, StopReason, Watched,
+};
+use chatwright_core::tool::Effect;
+use chatwright_core::{SessionId, limits};
+
+use crate::change::{Change, Runner, poisoned, unknown_outcome};
+use crate::history::calls;
+use crate::input::{Answer, Claim, Fence, Free, Stopped, TurnEnd, Work, synthetic};
+use crate::step::Step;
+use crate::{Chat, NotDone};
+
+/// A session takes a chat that is due and has no holder, and goes on where the log stopped.
+pub(crate) fn claim(mut change: Change<'_>, chat: &Chat, claim: &Claim) -> Result<Step, NotDone> {
+    let due = chat.head.wake_at.is_some_and(|wake_at| wake_at <= change.context.now);
+    if chat.head.holder.is_some() || !due {
+        return Err(NotDone::Stale);
+    }
+    let (session, next) = (claim.session, &claim.next);
+    let epoch = change.next_epoch();
+    change.push(Claimed { session, epoch })?;
+    change.holder = Some(session);
+    change.wake_at = Some(change.context.now.after(change.context.rules.watchdog));
+    // What a dead holder had started: once is never twice.
+    let lost =
+        change.state.calls.iter().filter(|call| call.started.is_some() && call.effect == Some(Effect::Once));
+    let lost = lost.map(|call| unknown_outcome(call.ordinal)).collect();
+    let message = change.state.calls_in;
+    change.results(lost)?;
+    for call in &mut change.state.calls {
+        // It is started again, with the same key.
+        call.started = None;
+    }
+    if change.state.status == Status::Interrupting {
+        change.end_turn(TurnEnd::Stop(StopReason::Interrupted), Runner::Holder(session, next))?;
+    } else if let (Some(message), false) = (message, change.state.calls.is_empty()) {
+        change.start_batch(session, message, &claim.plan, next)?;
+    } else {
+        change.go_on(session, next)?;
+    }
+    change.done(None)
+}
+
+/// A chat is taken from a session that is not live. Its open gen is sealed: what only its writer had is lost.
+pub(crate) fn free(mut change: Change<'_>, chat: &Chat, free: Free) -> Result<Step, NotDone> {
+    if chat.head.holder != Some(free.holder) {
+        return Err(NotDone::Stale);
+    }
+    let epoch = change.next_epoch();
+    change.push(Freed { session: free.holder, epoch, reason: FreeReason::Died })?;
+    change.seal_open(Outcome::WriterLost, 0)?;
+    change.wait_for_claim();
+    change.state.deaths += 1;
+    if change.state.deaths >= change.context.rules.deaths_max {
+        let deaths = change.state.deaths;
+        change.end_turn(TurnEnd::Error(poisoned(deaths)), Runner::Nobody)?;
+        change.state.deaths = 0;
+    }
+    change.done(None)
+}
+
+/// A holder did something.
+pub(crate) fn work(mut change: Change<'_>, chat: &Chat, fence: Fence, work: &Work) -> Result<Step, NotDone> {
+    let open = chat.state.open.as_ref();
+    let mine = chat.head.holder == Some(fence.session) && chat.state.epoch == fence.epoch;
+    if !mine || open.map(|open| open.r#gen) != fence.r#gen {
+        return Err(NotDone::Stale);
+    }
+    let kind = open.map(|open| open.kind);
+    match (work, kind) {
+        (Work::Answered(answer), Some(UnitKind::Attempt)) => answered(&mut change, fence, answer)?,
+        (Work::Failed { error, usage }, Some(UnitKind::Attempt)) => {
+            let r#gen = change.state.last_gen;
+            change.state.open = None;
+            let failures = change.state.failures + 1;
+            let failed = AttemptFailed {
+                r#gen,
+                error: error.clone(),
+                failures,
+                retry_at: None,
+                delay_ms: None,
+                usage: *usage,
+            };
+            change.push(failed)?;
+            let end = match change.state.status {
+                Status::Interrupting => TurnEnd::Stop(StopReason::Interrupted),
+                _ => TurnEnd::Error(error.clone()),
+            };
+            // The next turn, if one waits, is for whoever claims the chat.
+            change.end_turn(end, Runner::Nobody)?;
+        }
+        (Work::Results { results, off, plan, next }, Some(UnitKind::Batch)) => {
+            change.results(results.clone())?;
+            change.state.deaths = 0;
+            if change.state.calls.is_empty() {
+                seal_batch(&mut change, Outcome::Committed, *off)?;
+                change.go_on(fence.session, next)?;
+            } else if change.state.status != Status::Interrupting {
+                change.start_calls(plan)?;
+            }
+        }
+        (Work::Stopped(stopped), Some(kind)) if change.state.status == Status::Interrupting => {
+            self::stopped(&mut change, fence.session, kind, stopped)?;
+        }
+        (Work::Watch, _) => {
+            let until = change.context.now.after(change.context.rules.watchdog);
+            change.wake_at = Some(until);
+            change.push(Watched { until })?;
+        }
+        (Work::Release { off }, _) => {
+            let epoch = change.next_epoch();
+            change.push(Freed { session: fence.session, epoch, reason: FreeReason::Released })?;
+            change.seal_open(Outcome::HandedOff, *off)?;
+            change.wait_for_claim();
+        }
+        _ => return Err(NotDone::Stale),
+    }
+    change.done(None)
+}
+
+fn seal_batch(change: &mut Change<'_>, outcome: Outcome, off: u64) -> Result<(), NotDone> {
+    change.state.open = None;
+    change.state.last_off = off;
+    let r#gen = change.state.last_gen;
+    change.push(BatchEnded { r#gen, outcome, off })?;
+    Ok(())
+}
+
+/// The answer is stored whole. Its calls are run, unless the answer was cut or the turn is being stopped.
+fn answered(change: &mut Change<'_>, fence: Fence, answer: &Answer) -> Result<(), NotDone> {
+    let message = change.state.open.as_ref().and_then(|open| open.message).ok_or(NotDone::Stale)?;
+    let r#gen = change.state.last_gen;
+    change.seal_attempt(AttemptEnded {
+        r#gen,
+        outcome: Outcome::Committed,
+        off: answer.off,
+        finish: Some(answer.finish),
+        usage: answer.usage,
+        estimated: answer.estimated,
+    })?;
+    (change.state.failures, change.state.deaths) = (0, 0);
+    change.state.steps += 1;
+    if !answer.content.is_empty() {
+        change.assistant_message(MessageAssistant {
+            id: message,
+            r#gen,
+            content: answer.content.clone(),
+            model: answer.model.clone(),
+            interrupted: false,
+            response_id: answer.response_id.clone(),
+        })?;
+    }
+    open_calls(change, message, answer)?;
+    let (session, next) = (fence.session, &answer.next);
+    let reason = match answer.finish {
+        _ if change.state.status == Status::Interrupting => Some(StopReason::Interrupted),
+        _ if answer.output_limit => Some(StopReason::OutputLimit),
+        FinishReason::Length => Some(StopReason::Length),
+        FinishReason::ContentFilter => Some(StopReason::ContentFilter),
+        _ if answer.content.is_empty() => Some(StopReason::Empty),
+        _ if change.state.calls_in.is_none() && answer.plan.is_empty() => Some(StopReason::Complete),
+        _ => None,
+    };
+    match reason {
+        Some(reason) => change.end_turn(TurnEnd::Stop(reason), Runner::Holder(session, next)),
+        None => change.start_batch(session, message, &answer.plan, next),
+    }
+}
+
+/// The calls of an answer become open. Those over the bound of one step get their answer at once.
+fn open_calls(
+    change: &mut Change<'_>,
+    message: chatwright_core::MessageId,
+    answer: &Answer,
+) -> Result<(), NotDone> {
+    let all: Vec<u32> = calls(&answer.content).map(|call| call.ordinal).collect();
+    let (open, over) = all.split_at(all.len().min(limits::OPEN_CALLS_MAX));
+    let kind = chatwright_core::head::CallKind::Local;
+    let blank = |&ordinal: &u32| OpenCall { ordinal, kind, effect: None, started: None, deadline: None };
+    change.state.calls = open.iter().map(blank).collect();
+    change.state.calls_in = (!open.is_empty()).then_some(message);
+    if !over.is_empty() {
+        let words = format!("The call was not run: a step may have {} calls.", limits::OPEN_CALLS_MAX);
+        let results = over.iter().map(|&ordinal| synthetic(ordinal, ResultOrigin::Refused, &words)).collect();
+        change.push(chatwright_core::record::ToolResults { r#gen: None, message, results, key: None })?;
+    }
+    Ok(())
+}
+
+/// The turn was stopped: what had come is kept.
+fn stopped(
+    change: &mut Change<'_>,
+    session: SessionId,
+    kind: UnitKind,
+    stopped: &Stopped,
+) -> Result<(), NotDone> {
+    let r#gen = change.state.last_gen;
+    if kind == UnitKind::Batch {
+        change.results(stopped.results.clone())?;
+        change.answer_open_calls("The call was cancelled: the user stopped the turn.")?;
+        seal_batch(change, Outcome::Interrupted, stopped.off)?;
+    } else {
+        let message = change.state.open.as_ref().and_then(|open| open.message);
+        change.seal_attempt(AttemptEnded {
+            r#gen,
+            outcome: Outcome::Interrupted,
+            off: stopped.off,
+            finish: None,
+            usage: stopped.usage,
+            estimated: stopped.usage.is_empty(),
+        })?;
+        if let (Some(id), false) = (message, stopped.content.is_empty()) {
+            change.assistant_message(MessageAssistant {
+                id,
+                r#gen,
+                content: stopped.content.clone(),
+                model: stopped.model.clone(),
+                interrupted: true,
+                response_id: None,
+            })?;
+        }
+    }
+    change.end_turn(TurnEnd::Stop(StopReason::Interrupted), Runner::Holder(session, &stopped.next))
+}

@@ -1,0 +1,53 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chatwright_core::port::{
+    Bus, ChatStore, Clock, Event, Ids, LanguageModel, LiveLog, Observer, SessionStore, Tool,
+};
+
+use crate::Settings;
+use crate::calls::Calls;
+use crate::registry::Registry;
+use crate::store_time::StoreTime;
+
+/// The ports that a host brings, and its settings.
+#[derive(Clone)]
+pub struct Ports {
+    /// Where chats are kept.
+    pub chats: Arc<dyn ChatStore>,
+    /// Which processes live.
+    pub sessions: Arc<dyn SessionStore>,
+    /// The doorbell.
+    pub bus: Arc<dyn Bus>,
+    /// The live previews of this process.
+    pub live: Arc<dyn LiveLog>,
+    /// Time of this process.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<dyn Ids>,
+    /// Who is told what happens.
+    pub observers: Vec<Arc<dyn Observer>>,
+    /// The models by the host's names for them.
+    pub models: BTreeMap<Box<str>, Arc<dyn LanguageModel>>,
+    /// The name of the model of chats that name none.
+    pub default_model: Option<Box<str>>,
+    /// The tools that every chat has.
+    pub tools: Vec<Arc<dyn Tool>>,
+}
+
+/// What every part of the loop works with.
+pub(crate) struct Deps {
+    pub(crate) ports: Ports,
+    pub(crate) registry: Registry,
+    pub(crate) time: StoreTime,
+    pub(crate) settings: Settings,
+    pub(crate) calls: Calls,
+}
+
+impl Deps {
+    pub(crate) fn observe(&self, event: &Event<'_>) {
+        for observer in &self.ports.observers {
+            observer.observe(event);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Doorbells: hints that something changed. Losing, doubling, reordering or forging them changes nothing but latency.
+
+use chatwright_core::port::Topic;
+use chatwright_core::{ChatId, Revision, Uuid};
+
+use crate::deps::Deps;
+
+/// Where workers hear of chats that want one.
+pub(crate) fn work_topic() -> Topic {
+    Topic::new("work").expect("a short name")
+}
+
+/// Where viewers and the holder of a chat hear of its commits.
+pub(crate) fn chat_topic(chat: ChatId) -> Topic {
+    Topic::new(format!("chat/{chat}")).expect("a short name")
+}
+
+/// The revision that a chat's doorbell speaks of, if it does.
+pub(crate) fn revision(frame: &[u8]) -> Option<Revision> {
+    frame.try_into().ok().map(|bytes| Revision::new(u64::from_be_bytes(bytes)))
+}
+
+/// The chat that a worker's doorbell speaks of, if it does.
+pub(crate) fn chat(frame: &[u8]) -> Option<ChatId> {
+    Uuid::from_slice(frame).ok().map(ChatId::from_uuid)
+}
+
+impl Deps {
+    /// Rings after a commit. A bus that fails is no failure of the commit.
+    pub(crate) async fn ring(&self, chat: ChatId, revision: Revision, wants_worker: bool) {
+        let told = self.ports.bus.publish(&chat_topic(chat), &revision.get().to_be_bytes()).await;
+        let called = match wants_worker {
+            true => self.ports.bus.publish(&work_topic(), chat.as_uuid().as_bytes()).await,
+            false => Ok(()),
+        };
+        if let Err(error) = told.and(called) {
+            metrics::counter!("chatwright_doorbell_failures_total").increment(1);
+            tracing::debug!(%chat, %error, "a doorbell was not rung");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! One task per held chat makes all its commits.
+
+mod attempt;
+mod batch;
+mod claim;
+
+pub(crate) use claim::{free, holder_is_live};
+
+use std::sync::Arc;
+
+use chatwright_core::head::{Status, UnitKind};
+use chatwright_core::port::{BusFrames, Delivery};
+use chatwright_core::{ChatId, Epoch, Gen, MessageId, OpId, Revision};
+use chatwright_engine::{Chat, Fence, History, Input, Next, Work};
+use futures::StreamExt;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::deps::Deps;
+use crate::doorbell;
+use crate::feed::Failed;
+use crate::lease::Lease;
+
+/// A chat that this process holds.
+pub(crate) struct Held {
+    deps: Arc<Deps>,
+    lease: Arc<Lease>,
+    id: ChatId,
+    epoch: Epoch,
+    chat: Chat,
+    history: History,
+    wakes: Wakes,
+    drain: Drain,
+    /// When the watchdog was last moved on.
+    watched: Instant,
+}
+
+/// When a shutdown that has begun takes the chat away.
+pub(crate) type Drain = watch::Receiver<Option<Instant>>;
+
+/// What tells the holder to look at its chat.
+pub(crate) struct Wakes {
+    bus: Option<BusFrames>,
+    polled: watch::Receiver<Revision>,
+}
+
+/// What the holder found when it looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Nothing that concerns the open gen.
+    Same,
+    /// The turn shall stop.
+    Stop,
+    /// The chat is somebody else's, or the gen is over.
+    Lost,
+}
+
+impl Held {
+    /// Runs the chat until it comes to rest or is lost.
+    pub(crate) async fn run(mut self) {
+        while self.is_mine() && self.lease.is_live() {
+            let Some(open) = self.chat.state.open.clone() else { return };
+            match open.kind {
+                UnitKind::Attempt | UnitKind::Compaction => self.attempt(&open).await,
+                UnitKind::Batch => self.batch(&open).await,
+            }
+        }
+    }
+
+    fn is_mine(&self) -> bool {
+        self.chat.head.holder == Some(self.lease.session) && self.chat.state.epoch == self.epoch
+    }
+
+    /// Feeds an event of the open gen until it landed, is stale, or the lease is over; gives whether it landed.
+    async fn feed(&mut self, r#gen: Gen, work: Work) -> bool {
+        let fence = Fence { session: self.lease.session, epoch: self.epoch, r#gen: Some(r#gen) };
+        let input = Input::Work(OpId::mint(&*self.deps.ports.ids), fence, work);
+        while self.lease.is_live() {
+            match self.deps.feed(self.id, &input, Some(self.chat.clone()), &mut self.history).await {
+                Ok(landed) => {
+                    self.chat = landed.chat;
+                    let runnable = self.chat.head.holder.is_none() && self.chat.head.wake_at.is_some();
+                    self.deps.ring(self.id, self.chat.head.revision, runnable).await;
+                    return true;
+                }
+                Err(Failed::Unknown(error) | Failed::Store(error)) => {
+                    tracing::warn!(chat = %self.id, %error, "the store does not answer a holder");
+                }
+                Err(Failed::Refused(chatwright_engine::Refused::Busy)) => {}
+                Err(Failed::Stale) => {
+                    self.look(None).await;
+                    return false;
+                }
+                Err(error) => {
+                    tracing::error!(chat = %self.id, %error, "a chat cannot be run");
+                    return self.give_up(r#gen, &error).await;
+                }
+            }
+        }
+        false
+    }
+
+    /// When less than half of the watchdog is left.
+    fn watch_at(&self) -> Instant {
+        self.watched + self.deps.settings.rules.watchdog / 2
+    }
+
+    async fn watch(&mut self, r#gen: Gen) {
+        // Tried again after the same time if it does not land: the watchdog only makes others look.
+        self.watched = Instant::now();
+        self.feed(r#gen, Work::Watch).await;
+    }
+
+    /// What cannot be committed ends the turn with an error that says so.
+    async fn give_up(&mut self, r#gen: Gen, error: &Failed) -> bool {
+        let fence = Fence { session: self.lease.session, epoch: self.epoch, r#gen: Some(r#gen) };
+        let error = crate::failure::internal(error);
+        let work = Work::Failed { error, usage: Default::default() };
+        let input = Input::Work(OpId::mint(&*self.deps.ports.ids), fence, work);
+        let fed = self.deps.feed(self.id, &input, Some(self.chat.clone()), &mut self.history).await;
+        if let Ok(landed) = fed {
+            self.chat = landed.chat;
+            self.deps.ring(self.id, self.chat.head.revision, false).await;
+        }
+        // Landed or not: this holder has nothing more to try.
+        self.epoch = Epoch::ZERO;
+        false
+    }
+
+    /// Reads the chat again and says what that means for the open gen.
+    async fn look(&mut self, open: Option<Gen>) -> Look {
+        let chat = match self.deps.reload(self.id).await {
+            Ok(Some(chat)) => chat,
+            Ok(None) => {
+                self.epoch = Epoch::ZERO;
+                return Look::Lost;
+            }
+            Err(error) => {
+                tracing::debug!(chat = %self.id, %error, "a holder could not look at its chat");
+                return Look::Same;
+            }
+        };
+        if chat.head.revision > self.chat.head.revision {
+            if let Err(error) = self.catch_up(&chat).await {
+                tracing::debug!(chat = %self.id, %error, "a holder could not read its chat");
+                return Look::Same;
+            }
+            self.chat = chat;
+        }
+        let still_open = self.chat.state.open.as_ref().map(|open| open.r#gen) == open;
+        match self.chat.state.status {
+            _ if !self.is_mine() || !still_open => Look::Lost,
+            Status::Interrupting => Look::Stop,
+            _ => Look::Same,
+        }
+    }
+
+    async fn catch_up(&mut self, chat: &Chat) -> Result<(), Failed> {
+        fold_through(&self.deps, self.id, &mut self.history, chat).await
+    }
+
+    /// Ids and the model of what comes next.
+    fn next(&self) -> Next {
+        next(&self.deps, &self.chat)
+    }
+}
+
+impl Wakes {
+    /// Waits until there is a reason to look at a chat of which `known` is known.
+    ///
+    /// # Cancel safety
+    /// Safe: a wake-up that is dropped after it was taken was about to be answered by a look anyway, and the poll comes again.
+    pub(crate) async fn next(&mut self, known: Revision) {
+        loop {
+            let rung = async {
+                match &mut self.bus {
+                    Some(bus) => bus.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                frame = rung => match frame {
+                    Some(Delivery::Frame(frame)) if doorbell::revision(&frame).is_some_and(|rung| rung <= known) => {}
+                    Some(_) => return,
+                    // A dead link; the poll goes on.
+                    None => self.bus = None,
+                },
+                changed = self.polled.changed() => {
+                    if changed.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                    if *self.polled.borrow() > known {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Folds every record up to the head of `chat`.
+async fn fold_through(deps: &Deps, id: ChatId, history: &mut History, chat: &Chat) -> Result<(), Failed> {
+    while history.through() < chat.head.last_seq {
+        let limit = chatwright_core::limits::PAGE_ITEMS_MAX;
+        let page = deps.ports.chats.records(id, history.through(), limit).await.map_err(Failed::Store)?;
+        if page.is_empty() {
+            return Err(crate::feed::broken("the log is shorter than its head says"));
+        }
+        for record in &page {
+            history.fold(record).map_err(crate::feed::broken)?;
+        }
+    }
+    Ok(())
+}
+
+fn next(deps: &Deps, chat: &Chat) -> Next {
+    let ids = &*deps.ports.ids;
+    Next {
+        message: MessageId::mint(ids),
+        model: deps.registry.model_id(chat.state.model.as_deref()),
+        promoted: MessageId::mint(ids),
+    }
+}

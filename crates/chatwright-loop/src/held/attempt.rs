@@ -1,0 +1,195 @@
+use chatwright_core::accumulator::{Accumulator, End};
+use chatwright_core::error::{Cause, Failure, TimeoutPhase};
+use chatwright_core::head::OpenGen;
+use chatwright_core::model::{FinishReason, ModelCall, ModelId, ModelPart};
+use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LiveLog};
+use chatwright_engine::{Answer, Stopped, Work};
+use futures::StreamExt;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Drain, Held, Look};
+use crate::failure;
+use crate::preview::Preview;
+
+/// How the streaming of an answer ended.
+enum Streamed {
+    /// The accumulator has its terminal part, or the answer met its limit.
+    Ended { output_limit: bool },
+    /// A guard ran out.
+    Failed(Box<Failure>),
+    /// The turn shall stop.
+    Stop,
+    /// The gen is over, or the lease.
+    Lost,
+    /// The process shuts down.
+    Drain,
+}
+
+impl Held {
+    /// Asks the model and commits what comes of it.
+    pub(super) async fn attempt(&mut self, open: &OpenGen) {
+        let name = self.chat.state.model.clone();
+        let model_id = self.deps.registry.model_id(name.as_deref());
+        let Some(model) = self.deps.registry.model(name.as_deref()).cloned() else {
+            let error = failure::no_model(name.as_deref());
+            self.feed(open.r#gen, Work::Failed { error, usage: Default::default() }).await;
+            return;
+        };
+        let deps = std::sync::Arc::clone(&self.deps);
+        deps.observe(&Event::AttemptStarted { chat: self.id, r#gen: open.r#gen, model: &model_id });
+        let mut answer = Accumulator::new();
+        let live: std::sync::Arc<dyn LiveLog> = std::sync::Arc::clone(&deps.ports.live);
+        let mut preview = Preview::new(live, self.id, self.epoch, open.r#gen, &deps.settings);
+        let streamed = self.stream(open, &*model, &mut answer, &mut preview).await;
+        if !matches!(streamed, Streamed::Lost) {
+            preview.flush().await;
+        }
+        self.ended(open, model_id, streamed, answer, preview).await;
+    }
+
+    /// Streams until the answer ends or something ends it.
+    async fn stream(
+        &mut self,
+        open: &OpenGen,
+        model: &dyn LanguageModel,
+        answer: &mut Accumulator,
+        preview: &mut Preview,
+    ) -> Streamed {
+        let mut call = ModelCall::new(self.history.prompt());
+        call.tools = self.deps.registry.definitions().to_vec();
+        let mut parts = model.stream(call);
+        let timeouts = self.deps.settings.model_timeouts;
+        let begun = Instant::now();
+        let total = begun + timeouts.total;
+        let (mut phase, mut patience) = (TimeoutPhase::StartUp, begun + timeouts.start_up);
+        loop {
+            let flush = preview.flush_at();
+            let (known, watch_at) = (self.chat.head.revision, self.watch_at());
+            tokio::select! {
+                biased;
+                () = self.lease.over() => return Streamed::Lost,
+                () = self.wakes.next(known) => match self.look(Some(open.r#gen)).await {
+                    Look::Same => {}
+                    Look::Stop => return Streamed::Stop,
+                    Look::Lost => return Streamed::Lost,
+                },
+                () = drained(&mut self.drain) => return Streamed::Drain,
+                () = sleep_until(watch_at) => self.watch(open.r#gen).await,
+                () = sleep_until(flush.unwrap_or(total)), if flush.is_some() => preview.flush().await,
+                part = parts.next() => {
+                    let part = part.unwrap_or_else(|| ModelPart::Failure(Box::new(ended_early(model))));
+                    let terminal = part.is_terminal();
+                    // A sign of life keeps a silent stream alive, but only content ends the wait for content.
+                    if part.is_content() {
+                        phase = TimeoutPhase::Silence;
+                    }
+                    if phase == TimeoutPhase::Silence {
+                        patience = Instant::now() + timeouts.silence;
+                    }
+                    if preview.gather(answer.push(part)) {
+                        preview.flush().await;
+                    }
+                    if terminal {
+                        return Streamed::Ended { output_limit: false };
+                    }
+                    if answer.bytes() > self.deps.settings.attempt_bytes_max {
+                        return Streamed::Ended { output_limit: true };
+                    }
+                }
+                () = sleep_until(patience.min(total)) => {
+                    let phase = if total <= patience { TimeoutPhase::Total } else { phase };
+                    let provider = model.id().provider;
+                    return Streamed::Failed(Box::new(Failure::new(provider, Cause::Timeout(phase))));
+                }
+            }
+        }
+    }
+
+    async fn ended(
+        &mut self,
+        open: &OpenGen,
+        model: ModelId,
+        streamed: Streamed,
+        answer: Accumulator,
+        preview: Preview,
+    ) {
+        let (usage, off) = (answer.usage(), answer.units());
+        let failed = |failure: &Failure| Work::Failed { error: failure::info(failure), usage };
+        let (work, end) = match (streamed, answer.end()) {
+            (Streamed::Lost, _) => return self.observe_end(open, AttemptEnd::Aborted, usage),
+            (Streamed::Drain, _) => (Work::Release { off }, AttemptEnd::Aborted),
+            (Streamed::Stop, _) => {
+                let stopped = Stopped {
+                    content: whole_parts(&answer),
+                    model,
+                    usage,
+                    off,
+                    results: Vec::new(),
+                    next: self.next(),
+                };
+                (Work::Stopped(Box::new(stopped)), AttemptEnd::Interrupted)
+            }
+            (Streamed::Failed(failure), _) => (failed(&failure), AttemptEnd::Failed("timeout")),
+            (Streamed::Ended { .. }, Some(End::Failure(failure))) => {
+                (failed(failure), AttemptEnd::Failed(failure::kind(failure)))
+            }
+            (Streamed::Ended { output_limit }, end) => {
+                let finish = answer.finish_reason().unwrap_or(FinishReason::Length);
+                let response_id = match end {
+                    Some(End::Finish(finish)) => finish.response_id.clone(),
+                    _ => None,
+                };
+                let content = answer.content();
+                let plan = self.deps.registry.plan(&content);
+                let estimated = usage.is_empty();
+                let next = self.next();
+                let answer = Answer {
+                    content,
+                    model,
+                    finish,
+                    output_limit,
+                    usage,
+                    estimated,
+                    off,
+                    response_id,
+                    plan,
+                    next,
+                };
+                (Work::Answered(Box::new(answer)), AttemptEnd::Finished(finish))
+            }
+        };
+        if self.feed(open.r#gen, work).await {
+            preview.seal(off).await;
+        }
+        self.observe_end(open, end, usage);
+    }
+
+    fn observe_end(&self, open: &OpenGen, end: AttemptEnd<'_>, usage: chatwright_core::model::Usage) {
+        self.deps.observe(&Event::AttemptEnded { chat: self.id, r#gen: open.r#gen, end, usage });
+    }
+}
+
+/// What of a stopped answer is kept: everything but calls, which nobody will run.
+fn whole_parts(answer: &Accumulator) -> Vec<chatwright_core::content::Part> {
+    let mut content = answer.content();
+    content.retain(|part| {
+        !matches!(part, chatwright_core::content::Part::ToolCall { provider_executed: false, .. })
+    });
+    content
+}
+
+fn ended_early(model: &dyn LanguageModel) -> Failure {
+    Failure::new(model.id().provider, Cause::Truncated)
+}
+
+/// Waits for the end of the grace that a shutdown gives.
+pub(super) async fn drained(drain: &mut Drain) {
+    let until = match drain.wait_for(Option::is_some).await {
+        Ok(until) => *until,
+        Err(_) => None,
+    };
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,203 @@
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use chatwright_core::Cancel;
+use chatwright_core::Canceler;
+use chatwright_core::content::Output;
+use chatwright_core::head::{OpenCall, OpenGen};
+use chatwright_core::port::{Event, Tool};
+use chatwright_core::record::{CallResult, ResultOrigin};
+use chatwright_core::tool::{CallKey, Effect, ToolCall};
+use chatwright_engine::{Stopped, Work, calls};
+use futures::FutureExt;
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+use super::attempt::drained;
+use super::{Held, Look};
+use crate::preview::seal;
+use crate::registry::arguments;
+
+/// The tools of a batch that run.
+struct Running {
+    tasks: JoinSet<CallResult>,
+    started: Vec<u32>,
+    canceler: Canceler,
+    cancel: Cancel,
+}
+
+impl Held {
+    /// Runs the calls of a batch and commits their results as they come.
+    pub(super) async fn batch(&mut self, open: &OpenGen) {
+        let (canceler, cancel) = Canceler::new();
+        let mut running = Running { tasks: JoinSet::new(), started: Vec::new(), canceler, cancel };
+        let epoch = self.epoch;
+        loop {
+            self.start(open, &mut running);
+            let (known, watch_at) = (self.chat.head.revision, self.watch_at());
+            let results = tokio::select! {
+                biased;
+                () = self.lease.over() => return,
+                () = self.wakes.next(known) => match self.look(Some(open.r#gen)).await {
+                    Look::Same => continue,
+                    Look::Lost => return,
+                    Look::Stop => return self.stop(open, running).await,
+                },
+                () = drained(&mut self.drain) => {
+                    running.canceler.cancel();
+                    self.feed(open.r#gen, Work::Release { off: 0 }).await;
+                    return;
+                }
+                () = sleep_until(watch_at) => {
+                    self.watch(open.r#gen).await;
+                    continue;
+                }
+                Some(result) = running.tasks.join_next() => ready(result, &mut running),
+                else => {
+                    // Every open call was started, and none is running: a bug, which must not hang the chat.
+                    tracing::error!(chat = %self.id, r#gen = %open.r#gen, "a batch has nothing to wait for");
+                    self.feed(open.r#gen, Work::Release { off: 0 }).await;
+                    return;
+                }
+            };
+            let plan = self.plan(open);
+            let work = Work::Results { results, off: 0, plan, next: self.next() };
+            if !self.feed(open.r#gen, work).await || self.chat.state.open.as_ref() != Some(open) {
+                seal(&*self.deps.ports.live, self.id, epoch, open.r#gen, 0).await;
+                return;
+            }
+        }
+    }
+
+    fn plan(&self, open: &OpenGen) -> Vec<chatwright_engine::Planned> {
+        let answer = open.message.and_then(|message| self.history.answer(message));
+        answer.map(|answer| self.deps.registry.plan(&answer.content)).unwrap_or_default()
+    }
+
+    /// Starts the calls whose intents are committed.
+    fn start(&self, open: &OpenGen, running: &mut Running) {
+        let answer = open.message.and_then(|message| self.history.answer(message));
+        let Some((message, answer)) = open.message.zip(answer) else { return };
+        for call in self.chat.state.calls.iter().filter(|call| call.started.is_some()) {
+            if running.started.contains(&call.ordinal) || !self.lease.is_live() {
+                continue;
+            }
+            running.started.push(call.ordinal);
+            let key = CallKey { chat: self.id, message, ordinal: call.ordinal };
+            let Some(written) = calls(&answer.content).find(|written| written.ordinal == call.ordinal) else {
+                continue;
+            };
+            let Some((spec, tool)) = self.deps.registry.tool(written.name) else { continue };
+            let Ok(input) = arguments(spec, written.input) else { continue };
+            let deadline = call.deadline.unwrap_or_default();
+            let session = self.lease.session;
+            let tool_call = ToolCall::new(key, open.r#gen, session, input, deadline, running.cancel.clone());
+            let max = self.deps.settings.tool_output_bytes_max;
+            let time = deadline.since(call.started.unwrap_or_default());
+            self.deps.observe(&Event::ToolStarted { key, name: &spec.name });
+            let (tool, call, name, deps) =
+                (Arc::clone(tool), call.clone(), spec.name.clone(), Arc::clone(&self.deps));
+            running.tasks.spawn(async move {
+                let result = run(&*tool, tool_call, &call, time, max).await;
+                deps.observe(&Event::ToolEnded { key, name: &name, is_error: result.output.is_error() });
+                result
+            });
+        }
+    }
+
+    /// The turn is stopped: tools are cancelled, may go on for their grace, and are then abandoned.
+    async fn stop(&mut self, open: &OpenGen, mut running: Running) {
+        running.canceler.cancel();
+        let grace = tokio::time::sleep(self.deps.settings.tool_grace);
+        tokio::pin!(grace);
+        let mut results = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.lease.over() => return,
+                result = running.tasks.join_next() => match result {
+                    Some(result) => results.extend(result),
+                    None => break,
+                },
+                () = &mut grace => break,
+            }
+        }
+        drop(running);
+        let model = self.deps.registry.model_id(self.chat.state.model.as_deref());
+        let (content, usage, next) = (Vec::new(), Default::default(), self.next());
+        let stopped = Stopped { content, model, usage, off: 0, results, next };
+        let epoch = self.epoch;
+        if self.feed(open.r#gen, Work::Stopped(Box::new(stopped))).await {
+            seal(&*self.deps.ports.live, self.id, epoch, open.r#gen, 0).await;
+        }
+    }
+}
+
+/// The result that came and all others that are there already: what arrives together is committed together.
+fn ready(first: Result<CallResult, tokio::task::JoinError>, running: &mut Running) -> Vec<CallResult> {
+    let mut results: Vec<CallResult> = first.into_iter().collect();
+    while let Some(result) = running.tasks.try_join_next() {
+        results.extend(result);
+    }
+    results
+}
+
+async fn run(
+    tool: &dyn Tool,
+    tool_call: ToolCall,
+    call: &OpenCall,
+    time: std::time::Duration,
+    max: usize,
+) -> CallResult {
+    let ordinal = call.ordinal;
+    let result = |origin, output| CallResult { ordinal, output, origin };
+    let called = AssertUnwindSafe(tool.call(tool_call)).catch_unwind();
+    match tokio::time::timeout(time, called).await {
+        Ok(Ok(output)) => result(ResultOrigin::Tool, cut(output, max)),
+        Ok(Err(_)) => result(ResultOrigin::Tool, Output::error("The tool failed: it panicked.")),
+        Err(_) if call.effect == Some(Effect::Pure) => result(
+            ResultOrigin::TimedOut,
+            Output::error(format!("The tool took longer than {time:?} and was given up.")),
+        ),
+        Err(_) => result(
+            ResultOrigin::OutcomeUnknown,
+            Output::error(format!(
+                "The tool took longer than {time:?} and was given up. Whether it had its effect is unknown."
+            )),
+        ),
+    }
+}
+
+/// Cuts the middle out of long text, two thirds before and one third behind.
+fn cut(output: Output, max: usize) -> Output {
+    let shorten = |text: String| {
+        if text.len() <= max {
+            return text;
+        }
+        let room = max.saturating_sub(128);
+        let head = (0..=room * 2 / 3).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let tail =
+            (text.len() - room / 3..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
+        format!("{}\n[… {} bytes left out …]\n{}", &text[..head], tail - head, &text[tail..])
+    };
+    match output {
+        Output::Text { text } => Output::Text { text: shorten(text) },
+        Output::Error { text } => Output::Error { text: shorten(text) },
+        media => media,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_output_keeps_its_head_and_its_tail_and_says_what_is_missing() {
+        let Output::Text { text } = cut(Output::text("é".repeat(1_000)), 300) else {
+            panic!("text stays text")
+        };
+        assert!(text.len() <= 300 && text.starts_with("éé") && text.ends_with("éé"), "{text}");
+        assert!(text.contains("bytes left out"));
+        assert_eq!(cut(Output::text("short"), 300), Output::text("short"));
+    }
+}
