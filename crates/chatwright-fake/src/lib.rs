@@ -1,0 +1,21 @@
+//! A scripted language model, in process and over real HTTP.
+//!
+//! A [`Script`] says what the model does at each request. [`ScriptedModel`] plays it in process; [`FakeServer`] plays it on
+//! loopback in the wire format of OpenAI's Chat Completions, faults included: stalls, cut streams, error statuses, garbage.
+//!
+//! ```
+//! use chatwright_fake::{Reply, Script, ScriptedModel};
+//!
+//! let script = Script::new(vec![Reply::call("c1", "clock", "{}"), Reply::text("It is noon.")]);
+//! let model = ScriptedModel::new(script);
+//! assert_eq!(model.requests(), 0);
+//! ```
+
+mod model;
+mod script;
+mod server;
+mod wire;
+
+pub use model::ScriptedModel;
+pub use script::{FakeMessage, FakeRequest, Reply, Script, Step};
+pub use server::{FakeServer, ReceivedRequest};

@@ -1,0 +1,30 @@
+//! Language models over HTTP.
+//!
+//! [`OpenAiChat`] speaks OpenAI's Chat Completions, which many other servers speak too. It is a thin decoder over permissive
+//! structures on our own bounded [parser](sse) of server-sent events: one request per call, no hidden retries (M4), structured
+//! failures (M3), and a stream that ends before its terminal event is a failure (M5).
+//!
+//! ```no_run
+//! use chatwright_core::content::Part;
+//! use chatwright_core::model::{Message, ModelCall, Role};
+//! use chatwright_core::port::LanguageModel;
+//! use chatwright_providers::OpenAiChat;
+//! use futures::StreamExt;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let model = OpenAiChat::builder("gpt-5-mini").key(std::env::var("OPENAI_API_KEY")?).build()?;
+//! let hello = Message::new(Role::User, vec![Part::text("Hello")]);
+//! let mut parts = model.stream(ModelCall::new(vec![hello]));
+//! while let Some(part) = parts.next().await {
+//!     println!("{part:?}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod http;
+mod openai_chat;
+pub mod sse;
+
+pub use http::InvalidModel;
+pub use openai_chat::{ChatDecoder, OpenAiChat, OpenAiChatBuilder, request_body};

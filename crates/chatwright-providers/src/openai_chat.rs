@@ -1,0 +1,211 @@
+//! OpenAI Chat Completions, and servers that speak it.
+
+mod decode;
+mod encode;
+
+pub use decode::ChatDecoder;
+pub use encode::request_body;
+
+use std::fmt;
+
+use chatwright_core::error::{Cause, Failure};
+use chatwright_core::model::{ModelCall, ModelId, ModelPart};
+use chatwright_core::port::{LanguageModel, ModelStream};
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Url};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::http::{self, InvalidModel};
+use crate::sse::{EVENT_BYTES_MAX, SseItem, SseParser};
+
+/// A model behind OpenAI's Chat Completions API. It keeps M1–M5.
+#[derive(Clone)]
+pub struct OpenAiChat {
+    id: ModelId,
+    url: Url,
+    headers: HeaderMap,
+    client: Client,
+    end_after_finish: bool,
+}
+
+/// Puts an [`OpenAiChat`] together.
+#[must_use = "nothing happens before `build`"]
+pub struct OpenAiChatBuilder {
+    provider: Box<str>,
+    model: Box<str>,
+    base_url: String,
+    key: Option<SecretString>,
+    headers: Vec<(String, SecretString)>,
+    client: Option<Client>,
+    end_after_finish: bool,
+}
+
+impl OpenAiChat {
+    /// Where OpenAI serves its API.
+    pub const BASE_URL: &'static str = "https://api.openai.com/v1";
+
+    /// Begins with the provider's name of the model.
+    pub fn builder(model: impl Into<Box<str>>) -> OpenAiChatBuilder {
+        OpenAiChatBuilder {
+            provider: "openai".into(),
+            model: model.into(),
+            base_url: Self::BASE_URL.to_owned(),
+            key: None,
+            headers: Vec::new(),
+            client: None,
+            end_after_finish: false,
+        }
+    }
+}
+
+impl OpenAiChatBuilder {
+    /// The name of the provider in records and errors. `openai` by default.
+    pub fn provider(mut self, name: impl Into<Box<str>>) -> Self {
+        self.provider = name.into();
+        self
+    }
+
+    /// Where the API is served, without `/chat/completions`.
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = url.into();
+        self
+    }
+
+    /// The key that goes into the `Authorization` header. It is never printed.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(SecretString::from(key.into()));
+        self
+    }
+
+    /// Another header of every request. Its value is never printed.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), SecretString::from(value.into())));
+        self
+    }
+
+    /// A client of the host's own: proxies, certificates, time-outs. It should neither retry nor follow redirects.
+    pub fn client(mut self, client: Client) -> Self {
+        self.client = Some(client);
+        self
+    }
+
+    /// Takes the end of the stream after a finish reason for the end of the answer, for servers that send no `[DONE]`.
+    pub fn end_after_finish(mut self) -> Self {
+        self.end_after_finish = true;
+        self
+    }
+
+    /// Checks the settings. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`InvalidModel`].
+    pub fn build(self) -> Result<OpenAiChat, InvalidModel> {
+        let url = http::address(&self.base_url, "chat/completions")?;
+        let mut headers = HeaderMap::new();
+        if let Some(key) = &self.key {
+            let value = format!("Bearer {}", key.expose_secret());
+            http::add_header(&mut headers, "authorization", &value, true)?;
+        }
+        for (name, value) in &self.headers {
+            http::add_header(&mut headers, name, value.expose_secret(), true)?;
+        }
+        let client = match self.client {
+            Some(client) => client,
+            None => http::client(url.scheme() == "https")?,
+        };
+        let id = ModelId { provider: self.provider, model: self.model };
+        Ok(OpenAiChat { id, url, headers, client, end_after_finish: self.end_after_finish })
+    }
+}
+
+impl fmt::Debug for OpenAiChat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenAiChat")
+            .field("id", &self.id)
+            .field("host", &self.url.host_str())
+            .finish_non_exhaustive()
+    }
+}
+
+impl LanguageModel for OpenAiChat {
+    fn id(&self) -> ModelId {
+        self.id.clone()
+    }
+
+    fn stream(&self, call: ModelCall) -> ModelStream {
+        let model = self.clone();
+        async move { model.begin(&call).await }.flatten_stream().boxed()
+    }
+}
+
+impl OpenAiChat {
+    async fn begin(self, call: &ModelCall) -> BoxStream<'static, ModelPart> {
+        let fail = |failure: Box<Failure>| stream::iter([ModelPart::Failure(failure)]).boxed();
+        let mut headers = self.headers;
+        for (name, value) in &call.headers.0 {
+            if http::add_header(&mut headers, name, value, true).is_err() {
+                let failure = Failure::new(self.id.provider, Cause::Request);
+                return fail(Box::new(
+                    failure.with_message(format!("header {name:?} is not allowed by HTTP")),
+                ));
+            }
+        }
+        let body = request_body(&self.id, call).to_string();
+        match http::post(self.client, self.url, headers, body, &self.id.provider).await {
+            Err(failure) => fail(failure),
+            Ok(bytes) => {
+                let decoder = ChatDecoder::new(self.id.provider, self.end_after_finish);
+                decoded(bytes, decoder)
+            }
+        }
+    }
+}
+
+/// Parts of a stream of bytes. It ends right after the terminal part, which drops the connection if the server goes on.
+fn decoded(
+    bytes: BoxStream<'static, Result<Vec<u8>, Failure>>,
+    decoder: ChatDecoder,
+) -> BoxStream<'static, ModelPart> {
+    struct Reading {
+        bytes: BoxStream<'static, Result<Vec<u8>, Failure>>,
+        parser: Option<SseParser>,
+        decoder: ChatDecoder,
+        items: Vec<SseItem>,
+    }
+    let parser = Some(SseParser::new(EVENT_BYTES_MAX));
+    let reading = Reading { bytes, parser, decoder, items: Vec::new() };
+    let batches = stream::unfold(reading, |mut reading| async move {
+        let mut parts = Vec::new();
+        while parts.is_empty() {
+            let parser = reading.parser.as_mut()?;
+            let fed = match reading.bytes.next().await {
+                Some(Ok(chunk)) => parser.feed(&chunk, &mut reading.items).map_err(|error| error.to_string()),
+                Some(Err(failure)) => {
+                    reading.decoder.fail(failure, &mut parts);
+                    Ok(())
+                }
+                None => {
+                    let rest = reading.parser.take().and_then(SseParser::finish);
+                    reading.decoder.end(rest.map(|event| event.data), &mut parts);
+                    Ok(())
+                }
+            };
+            for item in reading.items.drain(..) {
+                match item {
+                    SseItem::Event(event) => reading.decoder.event(&event.data, &mut parts),
+                    SseItem::Comment => reading.decoder.keep_alive(&mut parts),
+                }
+            }
+            if let Err(words) = fed {
+                reading.decoder.protocol(&words, &mut parts);
+            }
+            if reading.decoder.is_done() {
+                reading.parser = None;
+            }
+        }
+        Some((stream::iter(parts), reading))
+    });
+    batches.flatten().boxed()
+}

@@ -1,0 +1,104 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chatwright_core::port::{
+    Bus, ChatStore, Clock, Ids, LanguageModel, LiveLog, Observer, SessionStore, Tool,
+};
+use chatwright_loop::{Chats, InvalidSetup, Ports, Settings, SystemClock, SystemIds};
+use chatwright_memory::MemoryLiveLog;
+
+use crate::Chatwright;
+
+/// Puts a [`Chatwright`] together.
+#[must_use = "nothing happens before `build`"]
+pub struct Builder {
+    ports: Ports,
+    settings: Settings,
+    duplicate_model: Option<Box<str>>,
+}
+
+impl Chatwright {
+    /// Begins with where chats are kept and how processes ring each other up.
+    pub fn builder(store: impl ChatStore + SessionStore, bus: impl Bus) -> Builder {
+        let store = Arc::new(store);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let ports = Ports {
+            chats: Arc::clone(&store) as Arc<dyn ChatStore>,
+            sessions: store,
+            bus: Arc::new(bus),
+            live: Arc::new(MemoryLiveLog::new(Arc::clone(&clock))),
+            clock,
+            ids: Arc::new(SystemIds),
+            observers: Vec::new(),
+            models: BTreeMap::new(),
+            default_model: None,
+            tools: Vec::new(),
+        };
+        Builder { ports, settings: Settings::default(), duplicate_model: None }
+    }
+}
+
+impl Builder {
+    /// Adds a model under a name of the host's own. The first one is the default.
+    pub fn model(mut self, name: impl Into<Box<str>>, model: impl LanguageModel) -> Self {
+        let name = name.into();
+        self.ports.default_model.get_or_insert_with(|| name.clone());
+        if self.ports.models.insert(name.clone(), Arc::new(model)).is_some() {
+            self.duplicate_model = Some(name);
+        }
+        self
+    }
+
+    /// Names the model of chats that name none.
+    pub fn default_model(mut self, name: impl Into<Box<str>>) -> Self {
+        self.ports.default_model = Some(name.into());
+        self
+    }
+
+    /// Adds a tool that every chat has.
+    pub fn tool(mut self, tool: impl Tool) -> Self {
+        self.ports.tools.push(Arc::new(tool));
+        self
+    }
+
+    /// Adds somebody who is told what happens.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.ports.observers.push(Arc::new(observer));
+        self
+    }
+
+    /// Sets the settings.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Sets the live log; by default the previews are in memory.
+    pub fn live_log(mut self, live: impl LiveLog) -> Self {
+        self.ports.live = Arc::new(live);
+        self
+    }
+
+    /// Sets the clock, for tests.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.ports.clock = Arc::new(clock);
+        self
+    }
+
+    /// Sets where ids come from, for tests.
+    pub fn ids(mut self, ids: impl Ids) -> Self {
+        self.ports.ids = Arc::new(ids);
+        self
+    }
+
+    /// Checks that everything fits together. Nothing runs yet.
+    ///
+    /// # Errors
+    /// [`InvalidSetup`].
+    pub fn build(self) -> Result<Chatwright, InvalidSetup> {
+        if let Some(name) = self.duplicate_model {
+            return Err(InvalidSetup::DuplicateModel(name));
+        }
+        Chats::new(self.ports, self.settings).map(Chatwright::new)
+    }
+}

@@ -1,0 +1,52 @@
+//! Durable, streaming, multi-replica LLM chats inside your own service.
+//!
+//! Bring a store and a bus, name your models and tools, and run a worker. A chat survives a closed tab, a killed process and a
+//! deploy; whoever watches it sees every byte once.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use chatwright::memory::{MemoryBus, MemoryStore};
+//! use chatwright::{Chatwright, NewChat, SystemClock, UserId};
+//! # use chatwright::core::model::{Finish, ModelCall, ModelId, ModelPart};
+//! # use chatwright::core::port::{LanguageModel, ModelStream};
+//! # struct MyModel;
+//! # impl LanguageModel for MyModel {
+//! #     fn id(&self) -> ModelId { ModelId { provider: "my".into(), model: "own".into() } }
+//! #     fn stream(&self, _: ModelCall) -> ModelStream {
+//! #         let text = ModelPart::TextDelta { id: "0".into(), delta: "Hello!".into() };
+//! #         Box::pin(futures::stream::iter([text, ModelPart::Finish(Finish::default())]))
+//! #     }
+//! # }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = MemoryStore::new(Arc::new(SystemClock::new()));
+//! let chatwright = Chatwright::builder(store, MemoryBus::new()).model("fast", MyModel).build()?;
+//!
+//! let chat = chatwright.create(NewChat::new(UserId::new("ada")?)).await?;
+//! chat.send("Good morning").await?;
+//!
+//! let worker = chatwright.worker();
+//! worker.run(async { /* until the process shall stop */ }).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod builder;
+mod chat;
+
+pub use builder::Builder;
+pub use chat::{Chat, Chatwright};
+
+pub use chatwright_core as core;
+pub use chatwright_core::{ChatId, OrganizationId, UserId};
+pub use chatwright_loop::{
+    Busy, Failed, InvalidSetup, NewChat, NewMessage, Receipt, Refused, Rules, Settings, SystemClock,
+    SystemIds, Worker,
+};
+pub use chatwright_memory as memory;
+#[cfg(feature = "openai")]
+pub use chatwright_providers as providers;
+#[cfg(feature = "sqlite")]
+pub use chatwright_sqlite as sqlite;
