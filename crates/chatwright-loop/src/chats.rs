@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use chatwright_core::content::Part;
+use chatwright_core::frame::Resume;
 use chatwright_core::head::{ClientType, Labels, Status, Title};
 use chatwright_core::text::TooLarge;
 use chatwright_core::{ChatId, Head, MessageId, OpId, OrganizationId, QueueId, Record, Seq, UserId, limits};
@@ -8,6 +9,7 @@ use chatwright_engine::{Busy, Command, Create, History, Input, Interrupt, Receip
 
 use crate::calls::Calls;
 use crate::deps::{Deps, Ports};
+use crate::events::{EventSources, EventStream, EventsError, events};
 use crate::feed::Failed;
 use crate::held::holder_is_live;
 use crate::registry::{InvalidSetup, Registry};
@@ -203,6 +205,25 @@ impl Chats {
     pub async fn records(&self, chat: ChatId, after: Seq) -> Result<Vec<Record>, Failed> {
         let page = self.deps.ports.chats.records(chat, after, limits::PAGE_ITEMS_MAX).await;
         page.map_err(Failed::Store)
+    }
+
+    /// What a viewer of the chat is sent, from what it offers on: `Resume::default()` for a snapshot, or the cursor of its last
+    /// frame. Whether it may see the chat is the caller's to decide before.
+    ///
+    /// # Errors
+    /// [`EventsError`].
+    ///
+    /// # Cancel safety
+    /// Safe: it only reads. So is every wait for the next frame.
+    pub async fn events(&self, chat: ChatId, resume: Resume) -> Result<EventStream, EventsError> {
+        let ports = &self.deps.ports;
+        let sources = EventSources {
+            chats: Arc::clone(&ports.chats),
+            bus: Arc::clone(&ports.bus),
+            live: Arc::clone(&ports.live),
+            incarnation: self.deps.settings.incarnation.as_str().into(),
+        };
+        events(sources, chat, None, resume, self.deps.settings.events).await
     }
 
     async fn command(&self, chat: ChatId, command: Command) -> Result<Receipt, Failed> {

@@ -4,15 +4,11 @@ use chatwright_core::port::Topic;
 use chatwright_core::{ChatId, Revision, Uuid};
 
 use crate::deps::Deps;
+pub(crate) use crate::events::doorbell_topic as chat_topic;
 
 /// Where workers hear of chats that want one.
 pub(crate) fn work_topic() -> Topic {
     Topic::new("work").expect("a short name")
-}
-
-/// Where viewers and the holder of a chat hear of its commits.
-pub(crate) fn chat_topic(chat: ChatId) -> Topic {
-    Topic::new(format!("chat/{chat}")).expect("a short name")
 }
 
 /// The revision that a chat's doorbell speaks of, if it does.

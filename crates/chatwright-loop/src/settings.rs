@@ -4,6 +4,8 @@ use chatwright_core::limits;
 use chatwright_core::model::ModelTimeouts;
 use chatwright_engine::Rules;
 
+use crate::EventSettings;
+
 /// Settings of a process that runs chats. Plain data; every field has a default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -36,6 +38,8 @@ pub struct Settings {
     pub attempt_bytes_max: usize,
     /// Longer tool output is cut in its middle. 64 KiB by default.
     pub tool_output_bytes_max: usize,
+    /// Settings of event streams.
+    pub events: EventSettings,
     /// Where other replicas read this one's live logs.
     pub address: Option<String>,
     /// A name of the store's incarnation: a restore from a backup changes it, and with it every cursor.
@@ -59,6 +63,7 @@ impl Default for Settings {
             flush_bytes: 2 * 1024,
             attempt_bytes_max: limits::ATTEMPT_BYTES_MAX,
             tool_output_bytes_max: 64 * 1024,
+            events: EventSettings::default(),
             address: None,
             incarnation: String::new(),
         }

@@ -1,5 +1,6 @@
+use chatwright_core::frame::Resume;
 use chatwright_core::{ChatId, Head, Record, Seq, UserId};
-use chatwright_loop::{Chats, Failed, NewChat, NewMessage, Receipt, Worker};
+use chatwright_loop::{Chats, EventStream, EventsError, Failed, NewChat, NewMessage, Receipt, Worker};
 
 /// The chats of a process. Cloning is cheap.
 #[derive(Clone)]
@@ -66,6 +67,19 @@ impl Chat {
     /// A dropped command may or may not have landed, and may be repeated.
     pub async fn interrupt(&self, by: Option<UserId>) -> Result<Receipt, Failed> {
         self.chats.interrupt(self.id, by).await
+    }
+
+    /// What a viewer is sent, from what it offers on: `Resume::default()` for a snapshot, or the cursor of its last frame.
+    /// [`View`](chatwright_core::view::View) folds the frames. Whether the viewer may see the chat is the caller's to decide
+    /// before.
+    ///
+    /// # Errors
+    /// [`EventsError`].
+    ///
+    /// # Cancel safety
+    /// Safe: it only reads. So is every wait for the next frame.
+    pub async fn events(&self, resume: impl Into<Resume>) -> Result<EventStream, EventsError> {
+        self.chats.events(self.id, resume.into()).await
     }
 
     /// Its head.

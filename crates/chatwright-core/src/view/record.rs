@@ -10,9 +10,9 @@ impl View {
     pub(super) fn fold(&mut self, record: &Record) {
         let Ok(entry) = record.open() else { return };
         let (seq, body) = (record.seq, entry.body);
-        // Up to the last state it is the state that rules.
+        // Up to the last state it is the state that rules: what it says of gens is newer than these records.
         let new = seq > self.state_seq;
-        if new && self.gens.fold(&body) {
+        if self.gens.fold(&body) {
             self.begin_preview();
         }
         match body {

@@ -59,6 +59,24 @@ fn a_hole_is_asked_for_with_the_own_cursor() {
 }
 
 #[test]
+fn what_was_applied_is_dropped_and_nothing_is_asked_for() {
+    let mut view = answering();
+    view.apply(&delta(1, &[append(0, "Help")]));
+    let before = view.clone();
+    for old in [
+        delta(1, &[append(0, "Help")]),
+        delta(1, &[append(1, "el"), append(3, "p")]),
+        live(1, 2, &[]),
+        commit(0, 2, vec![user(1, "Hi"), started(2, 1, 2)]),
+        commit(1, 2, vec![started(2, 1, 2)]),
+        Frame::to(cursor(1, 0, 0), FrameBody::State(Box::new(state(1)))),
+    ] {
+        assert_eq!(view.apply(&old), Applied::Ok, "{old:?}");
+        assert_eq!(view, before, "{old:?}");
+    }
+}
+
+#[test]
 fn an_overlap_that_begins_inside_a_character_is_asked_for() {
     let mut view = answering();
     view.apply(&delta(1, &[append(0, "aa")]));
