@@ -26,7 +26,11 @@ fn main() {
     let bench = Bench::from_args();
     let deltas = if bench.rounds == 1 { 200 } else { 20_000 };
     let body: Arc<str> = answer(deltas).into();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let mut rates: [Vec<f64>; 3] = Default::default();
     runtime.block_on(async {
         let (url, _server) = serve(Arc::clone(&body)).await;
@@ -40,9 +44,13 @@ fn main() {
     });
     let [base, ..] = rates.clone().map(median);
     println!("{:<44} {:>9} {:>7}", format!("{deltas} deltas, {} bytes", body.len()), "MB/s", "ratio");
-    for (name, rate) in ["by hand: reqwest, split, serde_json", "adapter: to folded parts", "whole way: to a viewer's transcript"]
-        .iter()
-        .zip(rates.map(median))
+    for (name, rate) in [
+        "by hand: reqwest, split, serde_json",
+        "adapter: to folded parts",
+        "whole way: to a viewer's transcript",
+    ]
+    .iter()
+    .zip(rates.map(median))
     {
         println!("{name:<44} {:>9.1} {:>7.2}", rate / 1e6, rate / base);
     }
@@ -175,7 +183,8 @@ fn allocations(body: &str, deltas: usize) -> f64 {
     let count = allocation_counter::measure(|| {
         let mut parser = sse::SseParser::new(sse::EVENT_BYTES_MAX);
         let mut decoder = ChatDecoder::new("p", false);
-        let (mut items, mut parts, mut answer) = (Vec::new(), Vec::new(), Accumulator::new());
+        let (mut items, mut parts, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
+        let mut answer = Accumulator::new();
         for chunk in body.as_bytes().chunks(16 * 1024) {
             parser.feed(chunk, &mut items).expect("small events");
             for item in items.drain(..) {
@@ -184,7 +193,8 @@ fn allocations(body: &str, deltas: usize) -> f64 {
                 }
             }
             for part in parts.drain(..) {
-                answer.push(part);
+                answer.push_into(part, &mut pieces);
+                pieces.clear();
             }
         }
         assert!(decoder.is_done() && answer.bytes() > 100);

@@ -79,8 +79,10 @@ impl Process {
     async fn start(options: &Options, provider: &Provider) -> Result<Self, Error> {
         let store = SqliteStore::open(&options.db)?;
         let known = newest(&store).await?;
-        let chatwright =
-            Chatwright::builder(store, MemoryBus::new()).model("default", provider.model()?).tool(Clock).build()?;
+        let chatwright = Chatwright::builder(store, MemoryBus::new())
+            .model("default", provider.model()?)
+            .tool(Clock)
+            .build()?;
         let chat = match known {
             Some(id) => chatwright.chat(id),
             None => {
@@ -89,7 +91,12 @@ impl Process {
                 chatwright.create(new).await?
             }
         };
-        println!("chat {} in {}, {}", chat.id(), options.db, if known.is_some() { "continued" } else { "new" });
+        println!(
+            "chat {} in {}, {}",
+            chat.id(),
+            options.db,
+            if known.is_some() { "continued" } else { "new" }
+        );
         let (stop, stopped) = oneshot::channel::<()>();
         let runner = chatwright.worker();
         let mut worker = JoinSet::new();
@@ -158,7 +165,9 @@ fn show(frame: &FrameBody, view: &View) -> Result<(), Error> {
                 }
             }
         }
-        FrameBody::Record { records, .. } if records.iter().any(|record| record.kind.name() == "tool.results") => {
+        FrameBody::Record { records, .. }
+            if records.iter().any(|record| record.kind.name() == "tool.results") =>
+        {
             let results = view.transcript().messages.last().map(|message| &message.results);
             for answer in results.into_iter().flat_map(|results| results.values()) {
                 if let Output::Text { text } | Output::Error { text } = &answer.output {

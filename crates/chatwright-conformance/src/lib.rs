@@ -2,7 +2,7 @@
 //!
 //! Give the kit a way to connect to your implementation, and it gives you one named test per promise:
 //!
-//! ```ignore-because-it-defines-tests
+//! ```text
 //! chatwright_conformance::chat_store!(MyStore::connect(url).await);
 //! ```
 //!
@@ -10,10 +10,25 @@
 //! survives (S4); a store that keeps nothing says `volatile`. A store that keeps files takes a folder of the test's own,
 //! which is removed afterwards:
 //!
-//! ```ignore-because-it-defines-tests
+//! ```text
 //! chatwright_conformance::chat_store!(|dir| MyStore::open(dir.join("chats")));
 //! chatwright_conformance::chat_store!(MyStore::new(), volatile);
 //! ```
+//!
+//! Every port has a macro of this form. What it takes, where that is not the port itself:
+//!
+//! | macro | port | takes |
+//! |---|---|---|
+//! | [`chat_store!`] | [`ChatStore`](chatwright_core::port::ChatStore) | |
+//! | [`chat_directory!`] | [`ChatDirectory`](chatwright_core::port::ChatDirectory) | a store that is its own directory |
+//! | [`session_store!`] | [`SessionStore`](chatwright_core::port::SessionStore) | one whose clock runs |
+//! | [`bus!`] | [`Bus`](chatwright_core::port::Bus) | a [`BusRig`](bus::BusRig), for example [`PlainBus`](bus::PlainBus) |
+//! | [`live_log!`] | [`LiveLog`](chatwright_core::port::LiveLog) | one in its writer's memory says `writer_memory` |
+//! | [`language_model!`] | [`LanguageModel`](chatwright_core::port::LanguageModel) | a [`ModelRig`](language_model::ModelRig) |
+//! | [`tool!`] | [`Tool`](chatwright_core::port::Tool) | a [`ToolRig`](tool::ToolRig) |
+//! | [`clock!`] | [`Clock`](chatwright_core::port::Clock) | |
+//! | [`ids!`] | [`Ids`](chatwright_core::port::Ids) | those from a fixed seed say `volatile` |
+//! | [`observer!`] | [`Observer`](chatwright_core::port::Observer) | |
 //!
 //! Every test makes its own chats and sessions, so that all of them may run in parallel on one shared database. Chance
 //! comes from a seed that a failing test prints; `CHATWRIGHT_SEED` sets it.

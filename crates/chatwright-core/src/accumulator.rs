@@ -78,10 +78,15 @@ impl Accumulator {
     /// given before. Most parts make one piece, some none, a complete call up to three.
     pub fn push(&mut self, part: ModelPart) -> Vec<Piece> {
         let mut pieces = Vec::with_capacity(1);
-        if self.end.is_none() {
-            self.fold(part, &mut pieces);
-        }
+        self.push_into(part, &mut pieces);
         pieces
+    }
+
+    /// The same, adding the pieces to a buffer that the caller keeps.
+    pub fn push_into(&mut self, part: ModelPart, pieces: &mut Vec<Piece>) {
+        if self.end.is_none() {
+            self.fold(part, pieces);
+        }
     }
 
     /// The content of a complete or failed answer: every block in order, blank ones and cut calls left out.

@@ -32,6 +32,7 @@ pub mod ids;
 pub mod json;
 pub mod limits;
 pub mod live;
+pub mod message;
 pub mod model;
 pub mod number;
 pub mod port;

@@ -10,7 +10,6 @@
 //! | stream.S14 | The preview and its message are never both shown, and never neither, after any frame. The preview of a call's output and its result likewise. |
 //! | stream.S19 | Total: any frames in any order give a view and never a panic. |
 
-mod parts;
 mod preview;
 mod record;
 mod text;

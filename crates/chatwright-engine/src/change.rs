@@ -1,4 +1,5 @@
 use chatwright_core::head::{HeadDraft, Index, Last, OpenCall, OpenGen, State, Status, UnitKind};
+use chatwright_core::message::split;
 use chatwright_core::record::{
     AttemptEnded, AttemptStarted, BatchEnded, BatchStarted, Body, CallResult, ChatError, ErrorInfo,
     MessageAssistant, MessagePart, MessageUser, Outcome, QueuePromoted, ResultOrigin, StopReason, ToolIntent,
@@ -8,7 +9,6 @@ use chatwright_core::tool::Effect;
 use chatwright_core::{Draft, Epoch, Json, MessageId, OpId, Seq, SessionId, Timestamp};
 
 use crate::input::{Context, Next, Plan, Planned, TurnEnd, synthetic};
-use crate::message::split;
 use crate::refused::NotDone;
 use crate::step::{Receipt, Step};
 

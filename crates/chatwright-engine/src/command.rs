@@ -1,5 +1,6 @@
 use chatwright_core::content::Part;
 use chatwright_core::head::{ClientKey, Index, KeyHash, QueueEntry, State, Status};
+use chatwright_core::message::CHUNK_BYTES;
 use chatwright_core::record::{
     ChatCreated, FreeReason, Freed, InterruptRequested, MessageSystem, MessageUser, Outcome, QueueAdded,
     StopReason,
@@ -9,7 +10,6 @@ use chatwright_core::{OpId, Seq, limits};
 
 use crate::change::{Change, Runner};
 use crate::input::{Busy, Command, Context, Create, Interrupt, Send, TurnEnd};
-use crate::message::CHUNK_BYTES;
 use crate::step::{Receipt, Step};
 use crate::{Chat, NotDone, Refused};
 

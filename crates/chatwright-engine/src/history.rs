@@ -1,14 +1,13 @@
 use std::collections::BTreeMap;
 
 use chatwright_core::content::{Output, Part};
+use chatwright_core::message::whole;
 use chatwright_core::model::{Message, Role};
 use chatwright_core::record::{
     Body, CallResult, ContextCompacted, InvalidBody, MessageAssistant, MessagePart, MessageSystem,
     MessageUser, ToolIntent, ToolResults,
 };
 use chatwright_core::{Kind, MessageId, QueueId, Record, Seq};
-
-use crate::message::join;
 
 /// What a chat's records say, as far as a model or the engine must know it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -93,11 +92,11 @@ impl History {
             }
             Body::MessageSystem(message) => Item::System(message),
             Body::MessageUser(mut message) => {
-                message.content = self.whole(message.id, message.content);
+                message.content = whole(std::mem::take(&mut self.parts), message.id, message.content);
                 Item::User(message)
             }
             Body::MessageAssistant(mut message) => {
-                message.content = self.whole(message.id, message.content);
+                message.content = whole(std::mem::take(&mut self.parts), message.id, message.content);
                 Item::Assistant(message)
             }
             Body::ToolResults(results) => Item::Results(results),
@@ -136,19 +135,6 @@ impl History {
             }
             _ => {}
         }
-    }
-
-    fn whole(&mut self, id: MessageId, last: Vec<Part>) -> Vec<Part> {
-        let parts = std::mem::take(&mut self.parts);
-        let mut runs: Vec<(bool, Vec<Part>)> = Vec::new();
-        // `continues` of a part is about the one that follows it.
-        let mut goes_on = false;
-        for part in parts.into_iter().filter(|part| part.message == id) {
-            runs.push((goes_on, part.content));
-            goes_on = part.continues;
-        }
-        runs.push((goes_on, last));
-        join(runs)
     }
 
     /// A message that waits in the queue.

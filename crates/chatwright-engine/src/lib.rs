@@ -13,7 +13,6 @@ mod chat;
 mod command;
 mod history;
 mod input;
-mod message;
 mod refused;
 mod step;
 mod work;
@@ -24,6 +23,5 @@ pub use input::{
     Answer, Busy, Claim, Command, Create, Fence, Free, Input, Interrupt, Next, Plan, Planned, Rules, Send,
     Stopped, Work, hash,
 };
-pub use message::{CHUNK_BYTES, join, split};
 pub use refused::{NotDone, Refused};
 pub use step::{Receipt, Step, receipt_of, step};

@@ -44,13 +44,14 @@ impl Preview {
         }
     }
 
-    /// Takes pieces in; gives whether they should be shown at once.
-    pub(crate) fn gather(&mut self, pieces: Vec<Piece>) -> bool {
+    /// Takes the pieces out of `pieces`; gives whether they should be shown at once.
+    pub(crate) fn gather(&mut self, pieces: &mut Vec<Piece>) -> bool {
         if self.ended {
+            pieces.clear();
             return false;
         }
         let mut now = false;
-        for piece in pieces {
+        for piece in pieces.drain(..) {
             match &piece.body {
                 PieceBody::Append { text } => self.bytes += text.len(),
                 _ => now = true,

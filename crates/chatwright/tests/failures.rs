@@ -14,7 +14,8 @@ use chatwright_fake::{FakeServer, Reply, Script};
 use tokio::task::JoinSet;
 
 fn process(base_url: &str) -> Chatwright {
-    let model = OpenAiChat::builder("m").base_url(base_url).key("sk-very-secret").build().expect("a valid address");
+    let model =
+        OpenAiChat::builder("m").base_url(base_url).key("sk-very-secret").build().expect("a valid address");
     let store = MemoryStore::new(Arc::new(SystemClock::new()));
     Chatwright::builder(store, MemoryBus::new()).model("fake", model).build().expect("a valid setup")
 }
@@ -58,7 +59,8 @@ async fn a_wrong_key_a_page_of_html_and_a_rate_limit_end_in_an_error_and_the_nex
         (Reply::text("cut off in the middle").cut_after(150), "timeout"),
     ];
     for (reply, kind) in cases {
-        let server = FakeServer::start(Script::new(vec![reply, Reply::text("Now it works.")])).await.expect("a port");
+        let server =
+            FakeServer::start(Script::new(vec![reply, Reply::text("Now it works.")])).await.expect("a port");
         let chatwright = process(&server.base_url());
         let _worker = work(&chatwright);
         let chat = chatwright.create(hello()).await.expect("created");
@@ -114,7 +116,8 @@ async fn a_viewer_that_is_cut_off_anywhere_resumes_and_sees_the_same() {
     let server = FakeServer::start(Script::new(vec![Reply::text(&words)])).await.expect("a free port");
     let chatwright = process(&server.base_url());
     let _worker = work(&chatwright);
-    let chat = chatwright.create(NewChat::new(UserId::new("ada").expect("a short id"))).await.expect("created");
+    let chat =
+        chatwright.create(NewChat::new(UserId::new("ada").expect("a short id"))).await.expect("created");
     let (steady, restless) = (chat.clone(), chat.clone());
     let mut viewers = JoinSet::new();
     viewers.spawn(async move { watched(&steady, Status::Waiting, 2).await.transcript().to_string() });
@@ -127,14 +130,18 @@ async fn a_viewer_that_is_cut_off_anywhere_resumes_and_sees_the_same() {
                 view.apply(&events.next().await.expect("the stream goes on"));
             }
             let transcript = view.transcript();
-            if transcript.status == Status::Waiting && transcript.messages.len() == 2 && transcript.preview.is_none() {
+            if transcript.status == Status::Waiting
+                && transcript.messages.len() == 2
+                && transcript.preview.is_none()
+            {
                 return transcript.to_string();
             }
         }
         unreachable!("it returns once the answer is there")
     });
     chat.send("count").await.expect("accepted");
-    let seen = tokio::time::timeout(Duration::from_secs(30), viewers.join_all()).await.expect("both see the end");
+    let seen =
+        tokio::time::timeout(Duration::from_secs(30), viewers.join_all()).await.expect("both see the end");
     let expected = format!("user: count\nassistant: {words}\n");
     assert_eq!(seen, [expected.clone(), expected]);
 }

@@ -7,9 +7,12 @@ use std::time::Duration;
 use chatwright_core::port::{Actual, ChatStore, CommitError};
 use chatwright_core::{Commit, OpId, Revision};
 use futures::future::{join_all, select};
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use super::fixture::{accept, head, revision, seqs, whole_commits, whole_log, words};
+use super::fixture::{
+    accept, commit_of, draft, first, head, revision, seqs, whole_commits, whole_log, words,
+};
 use crate::Subject;
 
 const WRITERS: usize = 64;
@@ -171,20 +174,17 @@ pub(super) async fn s9_a_conflict_means_not_applied_and_a_race_has_no_other_erro
     let chat = subject.chat();
     accept(&*store, &subject.commit(chat, None, 1), CLAUSE).await;
     let mut writers = JoinSet::new();
+    let together = Arc::new(Barrier::new(16));
     for _ in 0..16 {
-        let commits: Vec<OpId> = Vec::new();
-        let store = Arc::clone(&store);
-        let ids: Vec<_> = (0..12).map(|_| OpId::mint(&subject.ids)).collect();
+        let (store, together) = (Arc::clone(&store), Arc::clone(&together));
+        let ops: Vec<_> = (0..12).map(|_| OpId::mint(&subject.ids)).collect();
         writers.spawn(async move {
-            let (mut won, mut lost) = (commits, Vec::new());
-            for op in ids {
+            let (mut won, mut lost) = (Vec::new(), Vec::new());
+            for op in ops {
                 let last = head(&*store, chat).await.expect("the chat exists");
-                let commit = super::fixture::commit_of(
-                    chat,
-                    Some(&last),
-                    super::fixture::draft(),
-                    vec![super::fixture::first(op)],
-                );
+                // Everybody has read before anybody writes: all but one must lose.
+                together.wait().await;
+                let commit = commit_of(chat, Some(&last), draft(), vec![first(op)]);
                 match store.commit(&commit).await {
                     Ok(()) => won.push(op),
                     Err(CommitError::Conflict(_)) => lost.push(op),

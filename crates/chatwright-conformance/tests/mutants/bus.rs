@@ -3,7 +3,7 @@ use std::sync::Arc;
 use chatwright_conformance::bus::{BusRig, CLAUSES};
 
 use crate::broken_bus::{BrokenBus, Fault, Links};
-use crate::caught::{Mutant, all_are_caught};
+use crate::caught::{Mutant, all_are_caught_at_once};
 
 fn broken(fault: Fault) -> Mutant<dyn BusRig> {
     let links = Arc::<Links>::default();
@@ -52,5 +52,8 @@ fn every_broken_bus_is_caught_by_the_clause_that_it_breaks() {
         (LARGE, "does not check sizes", Fault::NoSizeCheck),
         (LARGE, "delivers what it refuses", Fault::DeliversThenRefuses),
     ];
-    all_are_caught(CLAUSES, mutants.map(|(clause, what, fault)| (clause, what, broken(fault))).into());
+    all_are_caught_at_once(
+        CLAUSES,
+        mutants.map(|(clause, what, fault)| (clause, what, broken(fault))).into(),
+    );
 }

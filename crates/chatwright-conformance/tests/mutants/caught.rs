@@ -45,3 +45,30 @@ pub(crate) fn all_are_caught<P: ?Sized + Send + Sync + 'static>(
     }
     assert!(idle.is_empty(), "clauses that catch no mutant: {idle:?}");
 }
+
+/// The same, four at a time: for mutants that a clause catches by waiting for what never comes.
+pub(crate) fn all_are_caught_at_once<P: ?Sized + Send + Sync + 'static>(
+    clauses: &[Clause<P>],
+    mutants: Vec<(&'static str, &'static str, Mutant<P>)>,
+) {
+    let names: BTreeSet<&str> = mutants.iter().map(|(name, ..)| *name).collect();
+    let idle = clauses.iter().map(|clause| clause.name).filter(|name| !names.contains(name));
+    assert_eq!(idle.collect::<Vec<_>>(), [""; 0], "clauses that catch no mutant");
+    let mutants = parking_lot::Mutex::new(mutants.into_iter());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let next = mutants.lock().next();
+                    let Some((name, broken, mutant)) = next else { return };
+                    let clause: Vec<Clause<P>> = clauses
+                        .iter()
+                        .filter(|clause| clause.name == name)
+                        .map(|Clause { id, name, check }| Clause { id, name, check: *check })
+                        .collect();
+                    all_are_caught(&clause, vec![(name, broken, mutant)]);
+                }
+            });
+        }
+    });
+}

@@ -14,7 +14,7 @@ use chatwright_core::{ChatId, Commit, Head, Record, Revision, Seq, SessionId, Ti
 use chatwright_memory::{ManualClock, MemoryStore};
 use parking_lot::Mutex;
 
-use crate::caught::{Mutant, all_are_caught};
+use crate::caught::{Mutant, all_are_caught_at_once};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -208,5 +208,8 @@ fn every_broken_directory_is_caught_by_the_clause_that_it_breaks() {
         (WALK, "pages by number", Fault::PagesByNumber),
         (BOUNDS, "takes pages of any size", Fault::AnyPage),
     ];
-    all_are_caught(CLAUSES, mutants.map(|(clause, what, fault)| (clause, what, broken(fault))).into());
+    all_are_caught_at_once(
+        CLAUSES,
+        mutants.map(|(clause, what, fault)| (clause, what, broken(fault))).into(),
+    );
 }

@@ -11,7 +11,7 @@ use chatwright_core::model::{Finish, ModelCall, ModelId, ModelPart};
 use chatwright_core::port::{LanguageModel, ModelStream};
 use futures::{FutureExt, StreamExt, stream};
 
-use crate::caught::{Mutant, all_are_caught};
+use crate::caught::{Mutant, all_are_caught_at_once};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -234,7 +234,10 @@ fn every_broken_model_is_caught_by_the_clause_that_it_breaks() {
         (CUT, "takes a cut for a reset", Fault::CutIsAReset),
         (CUT, "drops the text before the cut", Fault::DropsTheTextBeforeTheCut),
     ];
-    all_are_caught(CLAUSES, mutants.map(|(clause, what, fault)| (clause, what, broken(fault))).into());
+    all_are_caught_at_once(
+        CLAUSES,
+        mutants.map(|(clause, what, fault)| (clause, what, broken(fault))).into(),
+    );
 }
 
 mod sound {

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::broken_sessions::{BrokenSessions, Fault, Tables};
-use crate::caught::{Mutant, all_are_caught};
+use crate::caught::{Mutant, all_are_caught_at_once};
 
 fn broken(fault: Fault) -> Mutant<dyn SessionStore> {
     let (started, tables) = (Instant::now(), Arc::<Mutex<Tables>>::default());
@@ -64,5 +64,8 @@ fn every_broken_session_store_is_caught_by_the_clause_that_it_breaks() {
         (PAGES, "skips one between pages", Fault::SkipsBetweenPages),
         (PAGES, "takes pages of any size", Fault::AnyPage),
     ];
-    all_are_caught(CLAUSES, mutants.map(|(clause, what, fault)| (clause, what, broken(fault))).into());
+    all_are_caught_at_once(
+        CLAUSES,
+        mutants.map(|(clause, what, fault)| (clause, what, broken(fault))).into(),
+    );
 }

@@ -10,7 +10,7 @@ use chatwright_core::{Timestamp, Uuid};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::caught::{Mutant, all_are_caught};
+use crate::caught::{Mutant, all_are_caught_at_once};
 
 /// A clock of functions of what has elapsed and of how often it was asked.
 struct Times {
@@ -62,7 +62,7 @@ fn every_broken_clock_is_caught_by_the_clause_that_it_breaks() {
         (K2, "tells time since its start", times(|elapsed, _| elapsed.as_millis() as i64, same)),
         (K2, "counts calls", times(|_, asked| WALL + 1_000 * asked as i64, same)),
     ];
-    all_are_caught(clock::CLAUSES, mutants);
+    all_are_caught_at_once(clock::CLAUSES, mutants);
 }
 
 /// Ids by number.
@@ -115,7 +115,7 @@ fn every_broken_source_of_ids_is_caught_by_the_clause_that_it_breaks() {
         ),
         (VERSION, "gives numbers", numbered(|number| Uuid::from_u128(u128::from(number)))),
     ];
-    all_are_caught(ids::CLAUSES, mutants);
+    all_are_caught_at_once(ids::CLAUSES, mutants);
 }
 
 /// Does something at each event.
@@ -168,7 +168,7 @@ fn every_broken_observer_is_caught_by_the_clause_that_it_breaks() {
             }),
         ),
     ];
-    all_are_caught(observer::CLAUSES, mutants);
+    all_are_caught_at_once(observer::CLAUSES, mutants);
 }
 
 mod sound_ids {

@@ -13,7 +13,7 @@ use chatwright_core::tool::{CallKey, Effect, ToolCall, ToolSpec};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::caught::{Mutant, all_are_caught};
+use crate::caught::{Mutant, all_are_caught_at_once};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -136,7 +136,10 @@ fn every_broken_tool_is_caught_by_the_clause_that_it_breaks() {
         (CANCELLED, "holds its thread", Fault::HoldsItsThread),
         (CANCELLED, "stays locked when it is dropped", Fault::StaysLockedWhenDropped),
     ];
-    all_are_caught(CLAUSES, mutants.map(|(clause, what, fault)| (clause, what, broken(fault))).into());
+    all_are_caught_at_once(
+        CLAUSES,
+        mutants.map(|(clause, what, fault)| (clause, what, broken(fault))).into(),
+    );
 }
 
 mod sound {

@@ -1,6 +1,7 @@
+use super::View;
 use super::transcript::{CallAnswer, Message, QueueItem};
-use super::{View, parts};
 use crate::content::Part;
+use crate::message::whole;
 use crate::model::Role;
 use crate::record::{Body, MessageUser, QueueAdded, QueueChanged, ToolResults};
 use crate::{MessageId, Record, Seq};
@@ -48,7 +49,7 @@ impl View {
     }
 
     fn message(&mut self, seq: Seq, role: Role, id: MessageId, last: Vec<Part>) -> &mut Message {
-        let content = parts::whole(&mut self.parts, id, last);
+        let content = whole(std::mem::take(&mut self.parts), id, last);
         let results = Default::default();
         let message = Message { id, seq, role, content, author: None, interrupted: false, results };
         self.shown.messages.push(message);

@@ -61,6 +61,7 @@ impl Held {
         let timeouts = self.deps.settings.model_timeouts;
         let begun = Instant::now();
         let total = begun + timeouts.total;
+        let mut pieces = Vec::new();
         let (mut phase, mut patience) = (TimeoutPhase::StartUp, begun + timeouts.start_up);
         loop {
             let flush = preview.flush_at();
@@ -86,7 +87,8 @@ impl Held {
                     if phase == TimeoutPhase::Silence {
                         patience = Instant::now() + timeouts.silence;
                     }
-                    if preview.gather(answer.push(part)) {
+                    answer.push_into(part, &mut pieces);
+                    if preview.gather(&mut pieces) {
                         preview.flush().await;
                     }
                     if terminal {

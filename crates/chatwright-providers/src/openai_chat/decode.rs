@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use chatwright_core::content::Metadata;
 use chatwright_core::error::{Cause, Failure};
 use chatwright_core::model::{Finish, FinishReason, ModelPart, Usage};
@@ -11,6 +13,8 @@ pub struct ChatDecoder {
     provider: Box<str>,
     end_after_finish: bool,
     block: Option<Block>,
+    /// The open block's id, or the next one's.
+    block_id: Box<str>,
     blocks: usize,
     calls: Vec<Call>,
     usage: Usage,
@@ -21,8 +25,8 @@ pub struct ChatDecoder {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Block {
-    Text(usize),
-    Reasoning(usize),
+    Text,
+    Reasoning,
 }
 
 #[derive(Debug)]
@@ -34,8 +38,9 @@ struct Call {
 }
 
 #[derive(Deserialize)]
-struct Chunk {
-    id: Option<Box<str>>,
+struct Chunk<'a> {
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
     #[serde(default)]
     choices: Vec<Choice>,
     usage: Option<Reported>,
@@ -107,6 +112,7 @@ impl ChatDecoder {
             provider: provider.into(),
             end_after_finish,
             block: None,
+            block_id: "0".into(),
             blocks: 0,
             calls: Vec::new(),
             usage: Usage::default(),
@@ -129,7 +135,7 @@ impl ChatDecoder {
         if data.trim() == "[DONE]" {
             return self.complete(parts);
         }
-        match serde_json::from_str::<Chunk>(data) {
+        match serde_json::from_str::<Chunk<'_>>(data) {
             Ok(chunk) => self.chunk(chunk, parts),
             Err(error) => self.protocol(&format!("an event does not decode: {error}"), parts),
         }
@@ -166,12 +172,12 @@ impl ChatDecoder {
         self.fail(Failure::new(self.provider.clone(), Cause::Protocol).with_message(words), parts);
     }
 
-    fn chunk(&mut self, chunk: Chunk, parts: &mut Vec<ModelPart>) {
+    fn chunk(&mut self, chunk: Chunk<'_>, parts: &mut Vec<ModelPart>) {
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
             return self.error(&error, parts);
         }
         if self.response_id.is_none() {
-            self.response_id = chunk.id.filter(|id| !id.is_empty());
+            self.response_id = chunk.id.filter(|id| !id.is_empty()).map(Into::into);
         }
         if let Some(usage) = chunk.usage.or(chunk.x_groq.and_then(|extra| extra.usage)) {
             self.usage(&usage);
@@ -221,37 +227,36 @@ impl ChatDecoder {
         if delta.is_empty() {
             return;
         }
-        if !matches!(self.block, Some(Block::Text(_))) {
+        if self.block != Some(Block::Text) {
             self.close_block(parts);
-            self.block = Some(Block::Text(self.blocks));
-            parts.push(ModelPart::TextStart { id: self.blocks.to_string().into() });
+            self.block = Some(Block::Text);
+            parts.push(ModelPart::TextStart { id: self.block_id.clone() });
         }
-        parts.push(ModelPart::TextDelta { id: self.blocks.to_string().into(), delta });
+        parts.push(ModelPart::TextDelta { id: self.block_id.clone(), delta });
     }
 
     fn reasoning(&mut self, delta: String, parts: &mut Vec<ModelPart>) {
         if delta.is_empty() {
             return;
         }
-        let id = |n: usize| n.to_string().into();
-        if !matches!(self.block, Some(Block::Reasoning(_))) {
+        if self.block != Some(Block::Reasoning) {
             self.close_block(parts);
-            self.block = Some(Block::Reasoning(self.blocks));
-            parts.push(ModelPart::ReasoningStart { id: id(self.blocks), metadata: Metadata::new() });
+            self.block = Some(Block::Reasoning);
+            parts.push(ModelPart::ReasoningStart { id: self.block_id.clone(), metadata: Metadata::new() });
         }
-        parts.push(ModelPart::ReasoningDelta { id: id(self.blocks), delta, metadata: Metadata::new() });
+        let id = self.block_id.clone();
+        parts.push(ModelPart::ReasoningDelta { id, delta, metadata: Metadata::new() });
     }
 
     fn close_block(&mut self, parts: &mut Vec<ModelPart>) {
-        let metadata = Metadata::new();
-        match self.block.take() {
-            Some(Block::Text(n)) => parts.push(ModelPart::TextEnd { id: n.to_string().into(), metadata }),
-            Some(Block::Reasoning(n)) => {
-                parts.push(ModelPart::ReasoningEnd { id: n.to_string().into(), metadata })
-            }
-            None => return,
-        }
+        let Some(block) = self.block.take() else { return };
         self.blocks += 1;
+        let id = std::mem::replace(&mut self.block_id, self.blocks.to_string().into());
+        let metadata = Metadata::new();
+        parts.push(match block {
+            Block::Text => ModelPart::TextEnd { id, metadata },
+            Block::Reasoning => ModelPart::ReasoningEnd { id, metadata },
+        });
     }
 
     fn call(&mut self, delta: CallDelta, parts: &mut Vec<ModelPart>) {

@@ -1,7 +1,8 @@
 //! Messages that are larger than one record.
 
-use chatwright_core::content::Part;
-use chatwright_core::limits;
+use crate::content::Part;
+use crate::record::MessagePart;
+use crate::{MessageId, limits};
 
 /// About how many bytes of content one record takes, so that the envelope and the escapes still fit.
 pub const CHUNK_BYTES: usize = limits::BODY_BYTES_MAX - 64 * 1024;
@@ -34,27 +35,32 @@ pub fn split(content: Vec<Part>) -> Vec<(bool, Vec<Part>)> {
     runs
 }
 
-/// Puts runs together again.
-pub fn join(runs: impl IntoIterator<Item = (bool, Vec<Part>)>) -> Vec<Part> {
-    let mut content: Vec<Part> = Vec::new();
-    for (continues, run) in runs {
-        let mut run = run.into_iter();
-        if continues && let Some(first) = run.next() {
-            match (content.last_mut(), first) {
-                (Some(Part::Text { text, metadata }), Part::Text { text: more, metadata: last })
-                | (
-                    Some(Part::Reasoning { text, metadata }),
-                    Part::Reasoning { text: more, metadata: last },
-                ) => {
-                    text.push_str(&more);
-                    metadata.extend(last);
-                }
-                (_, first) => content.push(first),
-            }
-        }
-        content.extend(run);
+/// Puts a message together: the parts that came before the record that closes it, of which others are left out, and the
+/// content of that record.
+pub fn whole(parts: Vec<MessagePart>, id: MessageId, last: Vec<Part>) -> Vec<Part> {
+    let (mut content, mut continues) = (Vec::new(), false);
+    for part in parts.into_iter().filter(|part| part.message == id) {
+        join(&mut content, continues, part.content);
+        // It is about the record that follows.
+        continues = part.continues;
     }
+    join(&mut content, continues, last);
     content
+}
+
+fn join(content: &mut Vec<Part>, continues: bool, run: Vec<Part>) {
+    let mut run = run.into_iter();
+    if continues && let Some(first) = run.next() {
+        match (content.last_mut(), first) {
+            (Some(Part::Text { text, metadata }), Part::Text { text: more, metadata: last })
+            | (Some(Part::Reasoning { text, metadata }), Part::Reasoning { text: more, metadata: last }) => {
+                text.push_str(&more);
+                metadata.extend(last);
+            }
+            (_, first) => content.push(first),
+        }
+    }
+    content.extend(run);
 }
 
 fn encoded(part: &Part) -> usize {
@@ -93,10 +99,20 @@ fn escaped(character: char) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use chatwright_core::content::Metadata;
     use proptest::prelude::*;
+    use uuid::Uuid;
 
     use super::*;
+    use crate::content::Metadata;
+
+    fn put_together(mut runs: Vec<(bool, Vec<Part>)>) -> Vec<Part> {
+        let message = MessageId::from_uuid(Uuid::nil());
+        let (last_continues, last) = runs.pop().expect("there is always a run");
+        let continues: Vec<bool> = runs.iter().skip(1).map(|run| run.0).chain([last_continues]).collect();
+        let parts = runs.into_iter().zip(continues);
+        let part = |((_, content), continues)| MessagePart { message, content, continues };
+        whole(parts.map(part).collect(), message, last)
+    }
 
     #[test]
     fn a_long_text_with_escapes_is_cut_between_characters_and_joined_again() {
@@ -112,7 +128,7 @@ mod tests {
             let bytes = serde_json::to_string(run).expect("parts encode").len();
             assert!(bytes <= CHUNK_BYTES + 1024, "{bytes} bytes");
         }
-        assert_eq!(join(runs), content);
+        assert_eq!(put_together(runs), content);
     }
 
     proptest! {
