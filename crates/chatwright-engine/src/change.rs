@@ -1,5 +1,5 @@
 use chatwright_core::head::{HeadDraft, Index, Last, OpenCall, OpenGen, State, Status, UnitKind};
-use chatwright_core::message::split;
+use chatwright_core::message::{CHUNK_BYTES, split};
 use chatwright_core::record::{
     AttemptEnded, AttemptStarted, BatchEnded, BatchStarted, Body, CallResult, ChatError, ErrorInfo,
     MessageAssistant, MessagePart, MessageUser, Outcome, QueuePromoted, ResultOrigin, StopReason, ToolIntent,
@@ -152,9 +152,19 @@ impl<'a> Change<'a> {
         if taken.is_empty() {
             return Ok(());
         }
-        let r#gen =
-            self.state.open.as_ref().filter(|open| open.kind == UnitKind::Batch).map(|open| open.r#gen);
-        self.push(ToolResults { r#gen, message, results: taken, key: None })?;
+        let batch = self.state.open.as_ref().filter(|open| open.kind == UnitKind::Batch);
+        let r#gen = batch.map(|open| open.r#gen);
+        // Together they may be more than one record takes.
+        let mut rest = taken.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut room = CHUNK_BYTES;
+            let mut results = Vec::new();
+            while let Some(result) = rest.next_if(|result| results.is_empty() || encoded(result) <= room) {
+                room = room.saturating_sub(encoded(&result));
+                results.push(result);
+            }
+            self.push(ToolResults { r#gen, message, results, key: None })?;
+        }
         Ok(())
     }
 
@@ -353,6 +363,10 @@ impl<'a> Change<'a> {
         self.state.epoch = self.state.epoch.next();
         self.state.epoch
     }
+}
+
+fn encoded(result: &CallResult) -> usize {
+    Json::encode(result).map_or(usize::MAX, |json| json.len() + 1)
 }
 
 pub(crate) fn unknown_outcome(ordinal: u32) -> CallResult {

@@ -6,7 +6,7 @@ use chatwright_core::record::{
     StopReason,
 };
 use chatwright_core::text::TooLarge;
-use chatwright_core::{OpId, Seq, limits};
+use chatwright_core::{OpId, Seq, SessionId, limits};
 
 use crate::change::{Change, Runner};
 use crate::input::{Busy, Command, Context, Create, Interrupt, Send, TurnEnd};
@@ -136,7 +136,7 @@ fn send(mut change: Change<'_>, chat: &Chat, op: OpId, send: &Send) -> Result<St
         run(&mut change);
     } else if send.busy == Busy::Interrupt && chat.state.status == Status::Running {
         change.push(InterruptRequested { by: send.author.clone(), key: send.key })?;
-        stop(&mut change, chat, send.holder_live)?;
+        stop(&mut change, chat, send.dead)?;
     }
     change.done(Some(Receipt {
         op,
@@ -156,19 +156,19 @@ fn run(change: &mut Change<'_>) {
 
 fn interrupt(mut change: Change<'_>, chat: &Chat, op: OpId, interrupt: &Interrupt) -> Result<Step, NotDone> {
     const STOPPABLE: &[Status] = &[Status::Running, Status::RequiresAction];
-    let orphaned = chat.state.status == Status::Interrupting && !interrupt.holder_live;
+    let orphaned = chat.state.status == Status::Interrupting && !has_holder(chat, interrupt.dead);
     if !STOPPABLE.contains(&chat.state.status) && !orphaned {
         return Err(Refused::State { status: chat.state.status, expected: STOPPABLE }.into());
     }
     let seq = change.push(InterruptRequested { by: interrupt.by.clone(), key: interrupt.key })?;
-    stop(&mut change, chat, interrupt.holder_live)?;
+    stop(&mut change, chat, interrupt.dead)?;
     remember(&mut change.state, interrupt.key, seq);
     change.done(Some(Receipt { op, seq, message: None, queued: None, position: None }))
 }
 
 /// A live holder is told and ends the turn itself; otherwise it ends here, because nobody else would for a while.
-fn stop(change: &mut Change<'_>, chat: &Chat, holder_live: bool) -> Result<(), NotDone> {
-    if holder_live && chat.head.holder.is_some() {
+fn stop(change: &mut Change<'_>, chat: &Chat, dead: Option<SessionId>) -> Result<(), NotDone> {
+    if has_holder(chat, dead) {
         change.state.status = Status::Interrupting;
         return Ok(());
     }
@@ -180,6 +180,11 @@ fn stop(change: &mut Change<'_>, chat: &Chat, holder_live: bool) -> Result<(), N
     change.seal_open(Outcome::Aborted, off)?;
     change.state.status = Status::Interrupting;
     change.end_turn(TurnEnd::Stop(StopReason::Interrupted), Runner::Nobody)
+}
+
+/// Whether somebody holds the chat who is not known to be dead.
+fn has_holder(chat: &Chat, dead: Option<SessionId>) -> bool {
+    chat.head.holder.is_some() && chat.head.holder != dead
 }
 
 fn check_content(content: &[Part]) -> Result<u32, Refused> {

@@ -84,8 +84,8 @@ pub struct Send {
     pub author: Option<UserId>,
     /// What to do if a turn runs.
     pub busy: Busy,
-    /// Whether the holder is live, as far as the caller knows.
-    pub holder_live: bool,
+    /// A holder that the caller found not to be live.
+    pub dead: Option<SessionId>,
     /// A key of the client's own: the same command again gives the first receipt.
     pub key: Option<KeyHash>,
 }
@@ -105,8 +105,8 @@ pub enum Busy {
 pub struct Interrupt {
     /// Who asks.
     pub by: Option<UserId>,
-    /// Whether the holder is live, as far as the caller knows. Nobody waits for one that is not.
-    pub holder_live: bool,
+    /// A holder that the caller found not to be live. Nobody waits for it.
+    pub dead: Option<SessionId>,
     /// A key of the client's own: the same command again gives the first receipt.
     pub key: Option<KeyHash>,
 }
@@ -146,12 +146,14 @@ pub struct Fence {
 pub enum Work {
     /// The model finished.
     Answered(Box<Answer>),
-    /// The attempt failed.
+    /// The attempt failed, or the results of the batch cannot be stored.
     Failed {
         /// What went wrong.
         error: ErrorInfo,
         /// What it cost, as far as known.
         usage: Usage,
+        /// What is kept should the chat be interrupting: users saw it.
+        partial: Option<Box<Stopped>>,
     },
     /// Calls of the batch have results.
     Results {

@@ -3,8 +3,6 @@ use chatwright_core::record::InvalidRecord;
 use chatwright_core::text::TooLarge;
 use chatwright_core::{InvalidCommit, Seq};
 
-use crate::Unreadable;
-
 /// A command that was refused. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -74,9 +72,6 @@ pub enum NotDone {
     /// The step needs a record that the history does not hold. Fold it, and try again.
     #[error("record {0} is needed")]
     Missing(Seq),
-    /// The head cannot be worked with.
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
     /// A record would be over its bound, or does not encode.
     #[error(transparent)]
     Record(#[from] InvalidRecord),

@@ -1,8 +1,8 @@
 use chatwright_core::head::{OpenCall, Status, UnitKind};
-use chatwright_core::model::FinishReason;
+use chatwright_core::model::{FinishReason, Usage};
 use chatwright_core::record::{
-    AttemptEnded, AttemptFailed, BatchEnded, Claimed, FreeReason, Freed, MessageAssistant, Outcome,
-    ResultOrigin, StopReason, Watched,
+    AttemptEnded, AttemptFailed, BatchEnded, Claimed, ErrorInfo, FreeReason, Freed, MessageAssistant,
+    Outcome, ResultOrigin, StopReason, Watched,
 };
 use chatwright_core::tool::Effect;
 use chatwright_core::{SessionId, limits};
@@ -30,13 +30,11 @@ pub(crate) fn claim(mut change: Change<'_>, chat: &Chat, claim: &Claim) -> Resul
     let lost = lost.map(|call| unknown_outcome(call.ordinal)).collect();
     let message = change.state.calls_in;
     change.results(lost)?;
-    for call in &mut change.state.calls {
-        // It is started again, with the same key.
-        call.started = None;
-    }
     if change.state.status == Status::Interrupting {
         change.end_turn(TurnEnd::Stop(StopReason::Interrupted), Runner::Holder(session, next))?;
     } else if let (Some(message), false) = (message, change.state.calls.is_empty()) {
+        // What may run twice is started again, with the same key.
+        change.state.calls.iter_mut().for_each(|call| call.started = None);
         change.start_batch(session, message, &claim.plan, next)?;
     } else {
         change.go_on(session, next)?;
@@ -72,28 +70,19 @@ pub(crate) fn work(mut change: Change<'_>, chat: &Chat, fence: Fence, work: &Wor
     let kind = open.map(|open| open.kind);
     match (work, kind) {
         (Work::Answered(answer), Some(UnitKind::Attempt)) => answered(&mut change, fence, answer)?,
-        (Work::Failed { error, usage }, Some(UnitKind::Attempt)) => {
-            let r#gen = change.state.last_gen;
-            change.state.open = None;
-            let failures = change.state.failures + 1;
-            let failed = AttemptFailed {
-                r#gen,
-                error: error.clone(),
-                failures,
-                retry_at: None,
-                delay_ms: None,
-                usage: *usage,
-            };
-            change.push(failed)?;
-            let end = match change.state.status {
-                Status::Interrupting => TurnEnd::Stop(StopReason::Interrupted),
-                _ => TurnEnd::Error(error.clone()),
-            };
-            // The next turn, if one waits, is for whoever claims the chat.
-            change.end_turn(end, Runner::Nobody)?;
+        (Work::Failed { partial: Some(partial), .. }, Some(kind))
+            if change.state.status == Status::Interrupting =>
+        {
+            stopped(&mut change, fence.session, kind, partial)?;
         }
+        (Work::Failed { error, usage, .. }, Some(kind)) => failed(&mut change, kind, error, *usage)?,
         (Work::Results { results, off, plan, next }, Some(UnitKind::Batch)) => {
+            let before = change.next_seq();
             change.results(results.clone())?;
+            if change.next_seq() == before {
+                // None of them is about a call that is open.
+                return Err(NotDone::Stale);
+            }
             change.state.deaths = 0;
             if change.state.calls.is_empty() {
                 seal_batch(&mut change, Outcome::Committed, *off)?;
@@ -102,8 +91,8 @@ pub(crate) fn work(mut change: Change<'_>, chat: &Chat, fence: Fence, work: &Wor
                 change.start_calls(plan)?;
             }
         }
-        (Work::Stopped(stopped), Some(kind)) if change.state.status == Status::Interrupting => {
-            self::stopped(&mut change, fence.session, kind, stopped)?;
+        (Work::Stopped(partial), Some(kind)) if change.state.status == Status::Interrupting => {
+            stopped(&mut change, fence.session, kind, partial)?;
         }
         (Work::Watch, _) => {
             let until = change.context.now.after(change.context.rules.watchdog);
@@ -119,6 +108,25 @@ pub(crate) fn work(mut change: Change<'_>, chat: &Chat, fence: Fence, work: &Wor
         _ => return Err(NotDone::Stale),
     }
     change.done(None)
+}
+
+/// The turn ends with an error. The next one, if a message waits, is for whoever claims the chat.
+fn failed(change: &mut Change<'_>, kind: UnitKind, error: &ErrorInfo, usage: Usage) -> Result<(), NotDone> {
+    let r#gen = change.state.last_gen;
+    if kind == UnitKind::Batch {
+        change.answer_open_calls("The call has no result: it could not be stored.")?;
+        seal_batch(change, Outcome::Discarded, 0)?;
+    } else {
+        let failures = change.state.failures + 1;
+        change.state.open = None;
+        let error = error.clone();
+        change.push(AttemptFailed { r#gen, error, failures, retry_at: None, delay_ms: None, usage })?;
+    }
+    let end = match change.state.status {
+        Status::Interrupting => TurnEnd::Stop(StopReason::Interrupted),
+        _ => TurnEnd::Error(error.clone()),
+    };
+    change.end_turn(end, Runner::Nobody)
 }
 
 fn seal_batch(change: &mut Change<'_>, outcome: Outcome, off: u64) -> Result<(), NotDone> {

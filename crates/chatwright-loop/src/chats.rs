@@ -2,16 +2,18 @@ use std::sync::Arc;
 
 use chatwright_core::content::Part;
 use chatwright_core::frame::Resume;
-use chatwright_core::head::{ClientType, Labels, Status, Title};
+use chatwright_core::head::{ClientType, Labels, Title};
 use chatwright_core::text::TooLarge;
-use chatwright_core::{ChatId, Head, MessageId, OpId, OrganizationId, QueueId, Record, Seq, UserId, limits};
+use chatwright_core::{
+    ChatId, Head, MessageId, OpId, OrganizationId, QueueId, Record, Seq, SessionId, UserId, limits,
+};
 use chatwright_engine::{Busy, Command, Create, History, Input, Interrupt, Receipt, Refused, Send, hash};
 
 use crate::calls::Calls;
 use crate::deps::{Deps, Ports};
 use crate::events::{EventSources, EventStream, EventsError, events};
 use crate::feed::Failed;
-use crate::held::holder_is_live;
+use crate::held::session_is_live;
 use crate::registry::{InvalidSetup, Registry};
 use crate::store_time::StoreTime;
 use crate::{Settings, Worker};
@@ -109,6 +111,9 @@ impl Chats {
         if settings.fence_margin + settings.renew_every >= settings.session_ttl {
             return setting("session_ttl", "it must be longer than fence_margin and renew_every together");
         }
+        if settings.attempt_bytes_max > limits::ATTEMPT_BYTES_MAX {
+            return setting("attempt_bytes_max", "it must be at most 3 MiB");
+        }
         if settings.capacity == 0 {
             return setting("capacity", "it must be at least 1");
         }
@@ -165,7 +170,7 @@ impl Chats {
             queue: QueueId::mint(ids),
             author: new.author,
             busy: new.busy,
-            holder_live: self.holder_is_live(chat).await?,
+            dead: self.dead_holder(chat).await?,
             key: key(new.key.as_deref())?,
         };
         self.command(chat, Command::Send(send)).await
@@ -179,8 +184,8 @@ impl Chats {
     /// # Cancel safety
     /// A dropped command may or may not have landed, and may be repeated.
     pub async fn interrupt(&self, chat: ChatId, by: Option<UserId>) -> Result<Receipt, Failed> {
-        let holder_live = self.holder_is_live(chat).await?;
-        self.command(chat, Command::Interrupt(Interrupt { by, holder_live, key: None })).await
+        let dead = self.dead_holder(chat).await?;
+        self.command(chat, Command::Interrupt(Interrupt { by, dead, key: None })).await
     }
 
     /// The head of a chat.
@@ -239,11 +244,12 @@ impl Chats {
         Ok(landed.receipt.expect("a command has a receipt"))
     }
 
-    /// Whether somebody runs the chat. At rest nobody needs to be asked.
-    async fn holder_is_live(&self, chat: ChatId) -> Result<bool, Failed> {
+    /// The holder of the chat, if its session is not live. At rest nobody needs to be asked.
+    async fn dead_holder(&self, chat: ChatId) -> Result<Option<SessionId>, Failed> {
         let head = self.deps.ports.chats.head(chat).await.map_err(Failed::Store)?;
-        let running = head.filter(|head| matches!(head.index.status, Status::Running | Status::Interrupting));
-        holder_is_live(&self.deps, running.and_then(|head| head.holder)).await.map_err(Failed::Store)
+        let Some(holder) = head.and_then(|head| head.holder) else { return Ok(None) };
+        let live = session_is_live(&self.deps, holder).await.map_err(Failed::Store)?;
+        Ok((!live).then_some(holder))
     }
 }
 

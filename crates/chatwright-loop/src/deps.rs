@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chatwright_core::port::{
     Bus, ChatStore, Clock, Event, Ids, LanguageModel, LiveLog, Observer, SessionStore, Tool,
@@ -47,7 +49,18 @@ pub(crate) struct Deps {
 impl Deps {
     pub(crate) fn observe(&self, event: &Event<'_>) {
         for observer in &self.ports.observers {
-            observer.observe(event);
+            // A chat must not suffer from who looks on (O2).
+            if catch_unwind(AssertUnwindSafe(|| observer.observe(event))).is_err() {
+                tracing::error!("an observer panicked");
+            }
         }
     }
+}
+
+/// How long a port that only helps may take: the bus, a live log. Nothing waits for it any longer.
+const HELP_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a port that only helps gives, if it does so soon.
+pub(crate) async fn soon<T>(help: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(HELP_WITHIN, help).await.ok()
 }

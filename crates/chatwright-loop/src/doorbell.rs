@@ -3,7 +3,7 @@
 use chatwright_core::port::Topic;
 use chatwright_core::{ChatId, Revision, Uuid};
 
-use crate::deps::Deps;
+use crate::deps::{Deps, soon};
 pub(crate) use crate::events::doorbell_topic as chat_topic;
 
 /// Where workers hear of chats that want one.
@@ -24,14 +24,16 @@ pub(crate) fn chat(frame: &[u8]) -> Option<ChatId> {
 impl Deps {
     /// Rings after a commit. A bus that fails is no failure of the commit.
     pub(crate) async fn ring(&self, chat: ChatId, revision: Revision, wants_worker: bool) {
-        let told = self.ports.bus.publish(&chat_topic(chat), &revision.get().to_be_bytes()).await;
-        let called = match wants_worker {
-            true => self.ports.bus.publish(&work_topic(), chat.as_uuid().as_bytes()).await,
-            false => Ok(()),
+        let ring = async {
+            self.ports.bus.publish(&chat_topic(chat), &revision.get().to_be_bytes()).await?;
+            match wants_worker {
+                true => self.ports.bus.publish(&work_topic(), chat.as_uuid().as_bytes()).await,
+                false => Ok(()),
+            }
         };
-        if let Err(error) = told.and(called) {
+        if !matches!(soon(ring).await, Some(Ok(()))) {
             metrics::counter!("chatwright_doorbell_failures_total").increment(1);
-            tracing::debug!(%chat, %error, "a doorbell was not rung");
+            tracing::debug!(%chat, "a doorbell was not rung");
         }
     }
 }

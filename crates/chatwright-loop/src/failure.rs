@@ -55,6 +55,10 @@ pub(crate) fn internal(error: &crate::feed::Failed) -> ErrorInfo {
     plain("generic", format!("The turn could not be stored: {error}."))
 }
 
+pub(crate) fn stuck() -> ErrorInfo {
+    plain("generic", "The tools of the turn could not be run.".to_owned())
+}
+
 fn plain(kind: &str, message: String) -> ErrorInfo {
     ErrorInfo {
         message: message.into(),

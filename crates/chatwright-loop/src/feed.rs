@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use chatwright_core::port::{CommitError, StoreError};
+use chatwright_core::port::{Actual, CommitError, StoreError};
 use chatwright_core::{ChatId, Commit, Record, Seq, limits};
-use chatwright_engine::{Chat, History, Input, NotDone, Receipt, Refused, receipt_of, step};
+use chatwright_engine::{Chat, History, Input, NotDone, Receipt, Refused, Unreadable, receipt_of, step};
 
-use crate::deps::Deps;
+use crate::deps::{Deps, soon};
 
 /// How often an input is fed before the chat counts as too busy.
 const ROUNDS: u32 = 16;
@@ -58,16 +58,17 @@ impl Deps {
         let mut fresh = base.is_some();
         let mut seen = base.as_ref().map(|chat| chat.head.last_seq);
         let mut pause = PAUSE;
-        for _ in 0..ROUNDS {
+        for round in 0..=ROUNDS {
             if !fresh {
                 match self.reload(id).await {
                     Ok(chat) => base = chat,
-                    Err(error) => {
+                    Err(Failed::Store(error)) => {
                         // Before the first try nothing can have landed.
                         unknown.get_or_insert(error);
                         pause = self.pause(pause).await;
                         continue;
                     }
+                    Err(error) => return Err(error),
                 }
                 if let Some(seen) = seen {
                     match self.landed(id, input, seen, base.as_ref(), history).await {
@@ -75,7 +76,8 @@ impl Deps {
                             let chat = base.ok_or(Refused::NotFound { what: "chat" })?;
                             return Ok(Landed { receipt: receipt_of(&record), chat });
                         }
-                        Ok(None) => {}
+                        // Whatever was unknown has not landed; what is late will meet a newer revision.
+                        Ok(None) => unknown = None,
                         Err(Failed::Store(error)) => {
                             unknown = Some(error);
                             pause = self.pause(pause).await;
@@ -84,6 +86,9 @@ impl Deps {
                         Err(error) => return Err(error),
                     }
                 }
+            }
+            if round == ROUNDS {
+                break;
             }
             fresh = false;
             let (commit, receipt) = match self.step(id, base.as_ref(), input, history).await {
@@ -110,7 +115,10 @@ impl Deps {
                     let chat = Chat::new(id, commit.head().clone()).map_err(broken)?;
                     return Ok(Landed { chat, receipt });
                 }
-                Err(CommitError::Conflict(_)) => unknown = None,
+                Err(CommitError::Conflict(Actual::Purged)) => {
+                    return Err(Refused::NotFound { what: "chat" }.into());
+                }
+                Err(CommitError::Conflict(_)) => {}
                 Err(CommitError::Store(error)) => {
                     tracing::debug!(chat = %id, %error, "the outcome of a commit is unknown");
                     unknown = Some(error);
@@ -126,13 +134,12 @@ impl Deps {
     }
 
     /// The chat as stored.
-    pub(crate) async fn reload(&self, id: ChatId) -> Result<Option<Chat>, StoreError> {
-        match self.ports.chats.head(id).await? {
-            None => Ok(None),
-            Some(head) => Chat::new(id, head).map(Some).map_err(|error| {
-                StoreError::new(chatwright_core::port::StoreErrorKind::Corrupt, error.to_string())
-                    .because(error)
-            }),
+    pub(crate) async fn reload(&self, id: ChatId) -> Result<Option<Chat>, Failed> {
+        let Some(head) = self.ports.chats.head(id).await.map_err(Failed::Store)? else { return Ok(None) };
+        match Chat::new(id, head) {
+            Ok(chat) => Ok(Some(chat)),
+            Err(Unreadable::Newer { .. }) => Err(Refused::NewerVersion.into()),
+            Err(error) => Err(broken(error)),
         }
     }
 
@@ -193,9 +200,6 @@ impl Deps {
                 }
                 Err(NotDone::Refused(refused)) => return Err(refused.into()),
                 Err(NotDone::Stale) => return Err(Failed::Stale),
-                Err(NotDone::Unreadable(chatwright_engine::Unreadable::Newer { .. })) => {
-                    return Err(Refused::NewerVersion.into());
-                }
                 Err(NotDone::Record(chatwright_core::record::InvalidRecord::TooLarge(error)))
                 | Err(NotDone::Commit(chatwright_core::InvalidCommit::TooLarge(error)))
                 | Err(NotDone::Head(chatwright_core::head::InvalidHead::TooLarge(error))) => {
@@ -226,9 +230,9 @@ impl Deps {
     async fn open_preview(&self, id: ChatId, commit: &Commit) {
         let Ok(chat) = Chat::new(id, commit.head().clone()) else { return };
         let Some(open) = chat.state.open.filter(|open| open.seq >= commit.records()[0].seq) else { return };
-        if let Err(error) = self.ports.live.open(id, chat.state.epoch, open.r#gen).await {
-            // The preview catches up or stays away; generation and commit go on.
-            tracing::debug!(chat = %id, r#gen = %open.r#gen, %error, "the live log did not open a gen");
+        if !matches!(soon(self.ports.live.open(id, chat.state.epoch, open.r#gen)).await, Some(Ok(()))) {
+            // The preview stays away; generation and commit go on.
+            tracing::debug!(chat = %id, r#gen = %open.r#gen, "the live log did not open a gen");
         }
     }
 

@@ -4,20 +4,21 @@ mod attempt;
 mod batch;
 mod claim;
 
-pub(crate) use claim::{free, holder_is_live};
+pub(crate) use claim::{free_dead, session_is_live};
 
 use std::sync::Arc;
 
 use chatwright_core::head::{Status, UnitKind};
 use chatwright_core::port::{BusFrames, Delivery};
 use chatwright_core::{ChatId, Epoch, Gen, MessageId, OpId, Revision};
-use chatwright_engine::{Chat, Fence, History, Input, Next, Work};
+use chatwright_engine::{Chat, Fence, History, Input, Next, Refused, Work};
 use futures::StreamExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::deps::Deps;
 use crate::doorbell;
+use crate::failure;
 use crate::feed::Failed;
 use crate::lease::Lease;
 
@@ -33,15 +34,22 @@ pub(crate) struct Held {
     drain: Drain,
     /// When the watchdog was last moved on.
     watched: Instant,
+    /// It is no longer known to be ours, or nothing more can be done with it.
+    lost: bool,
 }
 
 /// When a shutdown that has begun takes the chat away.
 pub(crate) type Drain = watch::Receiver<Option<Instant>>;
 
+/// How long after a failed look there is another one.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// What tells the holder to look at its chat.
 pub(crate) struct Wakes {
     bus: Option<BusFrames>,
     polled: watch::Receiver<Revision>,
+    /// The last look failed: there must be another one.
+    missed: bool,
 }
 
 /// What the holder found when it looked.
@@ -56,47 +64,67 @@ enum Look {
 }
 
 impl Held {
-    /// Runs the chat until it comes to rest or is lost.
-    pub(crate) async fn run(mut self) {
-        while self.is_mine() && self.lease.is_live() {
-            let Some(open) = self.chat.state.open.clone() else { return };
+    /// Runs the chat until it comes to rest or is lost. Gives whether somebody should look after it again soon.
+    pub(crate) async fn run(mut self) -> bool {
+        while !self.lost && self.is_mine() && self.lease.is_live() {
+            let Some(open) = self.chat.state.open.clone() else { break };
             match open.kind {
                 UnitKind::Attempt | UnitKind::Compaction => self.attempt(&open).await,
                 UnitKind::Batch => self.batch(&open).await,
             }
         }
+        self.lost
     }
 
     fn is_mine(&self) -> bool {
         self.chat.head.holder == Some(self.lease.session) && self.chat.state.epoch == self.epoch
     }
 
+    /// What the chat as it is known means for a gen. A commit may have told what no doorbell did.
+    fn concern(&self, r#gen: Gen) -> Look {
+        let open = self.chat.state.open.as_ref().map(|open| open.r#gen) == Some(r#gen);
+        match self.chat.state.status {
+            _ if self.lost || !self.is_mine() || !open => Look::Lost,
+            Status::Interrupting => Look::Stop,
+            _ => Look::Same,
+        }
+    }
+
     /// Feeds an event of the open gen until it landed, is stale, or the lease is over; gives whether it landed.
     async fn feed(&mut self, r#gen: Gen, work: Work) -> bool {
         let fence = Fence { session: self.lease.session, epoch: self.epoch, r#gen: Some(r#gen) };
         let input = Input::Work(OpId::mint(&*self.deps.ports.ids), fence, work);
-        while self.lease.is_live() {
-            match self.deps.feed(self.id, &input, Some(self.chat.clone()), &mut self.history).await {
+        let (deps, lease) = (Arc::clone(&self.deps), Arc::clone(&self.lease));
+        while lease.is_live() {
+            let fed = tokio::select! {
+                biased;
+                () = lease.over() => break,
+                fed = deps.feed(self.id, &input, Some(self.chat.clone()), &mut self.history) => fed,
+            };
+            match fed {
                 Ok(landed) => {
                     self.chat = landed.chat;
                     let runnable = self.chat.head.holder.is_none() && self.chat.head.wake_at.is_some();
-                    self.deps.ring(self.id, self.chat.head.revision, runnable).await;
+                    deps.ring(self.id, self.chat.head.revision, runnable).await;
                     return true;
                 }
                 Err(Failed::Unknown(error) | Failed::Store(error)) => {
                     tracing::warn!(chat = %self.id, %error, "the store does not answer a holder");
                 }
-                Err(Failed::Refused(chatwright_engine::Refused::Busy)) => {}
+                Err(Failed::Refused(Refused::Busy)) => {}
                 Err(Failed::Stale) => {
-                    self.look(None).await;
+                    // Somebody else has it, or the gen is over; whoever holds the chat next begins from what is stored.
+                    self.lost = true;
                     return false;
                 }
                 Err(error) => {
-                    tracing::error!(chat = %self.id, %error, "a chat cannot be run");
-                    return self.give_up(r#gen, &error).await;
+                    tracing::error!(chat = %self.id, %error, "what a chat did cannot be stored");
+                    self.give_up(r#gen, &error).await;
+                    return false;
                 }
             }
         }
+        self.lost = true;
         false
     }
 
@@ -112,51 +140,42 @@ impl Held {
     }
 
     /// What cannot be committed ends the turn with an error that says so.
-    async fn give_up(&mut self, r#gen: Gen, error: &Failed) -> bool {
+    async fn give_up(&mut self, r#gen: Gen, error: &Failed) {
+        self.lost = true;
         let fence = Fence { session: self.lease.session, epoch: self.epoch, r#gen: Some(r#gen) };
-        let error = crate::failure::internal(error);
-        let work = Work::Failed { error, usage: Default::default() };
+        let work = Work::Failed { error: failure::internal(error), usage: Default::default(), partial: None };
         let input = Input::Work(OpId::mint(&*self.deps.ports.ids), fence, work);
         let fed = self.deps.feed(self.id, &input, Some(self.chat.clone()), &mut self.history).await;
         if let Ok(landed) = fed {
             self.chat = landed.chat;
             self.deps.ring(self.id, self.chat.head.revision, false).await;
         }
-        // Landed or not: this holder has nothing more to try.
-        self.epoch = Epoch::ZERO;
-        false
     }
 
     /// Reads the chat again and says what that means for the open gen.
-    async fn look(&mut self, open: Option<Gen>) -> Look {
-        let chat = match self.deps.reload(self.id).await {
-            Ok(Some(chat)) => chat,
-            Ok(None) => {
-                self.epoch = Epoch::ZERO;
-                return Look::Lost;
+    async fn look(&mut self, r#gen: Gen) -> Look {
+        let read = async {
+            let Some(chat) = self.deps.reload(self.id).await? else { return Ok(None) };
+            if chat.head.revision > self.chat.head.revision {
+                fold_through(&self.deps, self.id, &mut self.history, &chat).await?;
+            }
+            Ok(Some(chat))
+        };
+        self.wakes.missed = false;
+        match read.await {
+            Ok(Some(chat)) if chat.head.revision > self.chat.head.revision => self.chat = chat,
+            Ok(Some(_)) => {}
+            Ok(None) => self.lost = true,
+            Err(Failed::Store(error)) => {
+                tracing::debug!(chat = %self.id, %error, "a holder could not look at its chat");
+                self.wakes.missed = true;
             }
             Err(error) => {
-                tracing::debug!(chat = %self.id, %error, "a holder could not look at its chat");
-                return Look::Same;
+                tracing::error!(chat = %self.id, %error, "a chat cannot be read any more");
+                self.lost = true;
             }
-        };
-        if chat.head.revision > self.chat.head.revision {
-            if let Err(error) = self.catch_up(&chat).await {
-                tracing::debug!(chat = %self.id, %error, "a holder could not read its chat");
-                return Look::Same;
-            }
-            self.chat = chat;
         }
-        let still_open = self.chat.state.open.as_ref().map(|open| open.r#gen) == open;
-        match self.chat.state.status {
-            _ if !self.is_mine() || !still_open => Look::Lost,
-            Status::Interrupting => Look::Stop,
-            _ => Look::Same,
-        }
-    }
-
-    async fn catch_up(&mut self, chat: &Chat) -> Result<(), Failed> {
-        fold_through(&self.deps, self.id, &mut self.history, chat).await
+        self.concern(r#gen)
     }
 
     /// Ids and the model of what comes next.
@@ -185,6 +204,7 @@ impl Wakes {
                     // A dead link; the poll goes on.
                     None => self.bus = None,
                 },
+                () = tokio::time::sleep(LOOK_AGAIN), if self.missed => return,
                 changed = self.polled.changed() => {
                     if changed.is_err() {
                         std::future::pending::<()>().await;

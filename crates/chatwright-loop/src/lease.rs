@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chatwright_core::port::Clock;
@@ -13,16 +14,29 @@ pub(crate) struct Lease {
     clock: Arc<dyn Clock>,
     usable: Duration,
     confirmed: Mutex<(Duration, Timestamp)>,
+    /// Once over, it stays over: what was dropped must not come back to life.
+    ended: AtomicBool,
 }
 
 impl Lease {
     /// A session that was confirmed by a call sent at `sent`.
     pub(crate) fn new(session: SessionId, clock: Arc<dyn Clock>, usable: Duration, sent: Moment) -> Self {
-        Self { session, clock, usable, confirmed: Mutex::new((sent.elapsed, sent.wall)) }
+        Self {
+            session,
+            clock,
+            usable,
+            confirmed: Mutex::new((sent.elapsed, sent.wall)),
+            ended: AtomicBool::new(false),
+        }
     }
 
-    pub(crate) fn confirm(&self, sent: Moment) {
+    /// Takes in a confirmation; gives whether the session still lives.
+    pub(crate) fn confirm(&self, sent: Moment) -> bool {
+        if !self.is_live() {
+            return false;
+        }
         *self.confirmed.lock() = (sent.elapsed, sent.wall);
+        self.is_live()
     }
 
     /// How long it still lives.
@@ -30,7 +44,11 @@ impl Lease {
         let (elapsed, wall) = *self.confirmed.lock();
         let monotonic = self.clock.elapsed().saturating_sub(elapsed);
         let spent = monotonic.max(self.clock.now().since(wall));
-        self.usable.saturating_sub(spent)
+        let left = self.usable.saturating_sub(spent);
+        if left.is_zero() {
+            self.ended.store(true, Ordering::SeqCst);
+        }
+        if self.ended.load(Ordering::SeqCst) { Duration::ZERO } else { left }
     }
 
     pub(crate) fn is_live(&self) -> bool {

@@ -6,6 +6,7 @@ use chatwright_core::{ChatId, Epoch, Gen};
 use tokio::time::Instant;
 
 use crate::Settings;
+use crate::deps::soon;
 
 /// The writer's side of a gen's live preview: gathers pieces and appends them to the live log. The preview may lag, stop at
 /// its cap or fail; the answer does not depend on it.
@@ -80,14 +81,17 @@ impl Preview {
     pub(crate) async fn flush(&mut self) {
         self.flush_at = None;
         let Some(first) = self.gathered.first() else { return };
-        match self.live.append(self.chat, self.epoch, self.r#gen, first.from, &self.gathered).await {
-            Ok(_) => {
+        let append = self.live.append(self.chat, self.epoch, self.r#gen, first.from, &self.gathered);
+        match soon(append).await {
+            Some(Ok(_)) => {
                 self.gathered.clear();
                 self.bytes = 0;
             }
             // It catches up with the next flush.
-            Err(LiveError::Unavailable { .. }) => self.flush_at = Some(Instant::now() + self.flush_every),
-            Err(error) => {
+            None | Some(Err(LiveError::Unavailable { .. })) => {
+                self.flush_at = Some(Instant::now() + self.flush_every)
+            }
+            Some(Err(error)) => {
                 tracing::debug!(chat = %self.chat, r#gen = %self.r#gen, %error, "the preview ends here");
                 self.gathered = Vec::new();
                 self.ended = true;
@@ -103,7 +107,7 @@ impl Preview {
 
 pub(crate) async fn seal(live: &dyn LiveLog, chat: ChatId, epoch: Epoch, r#gen: Gen, at: u64) {
     // The record decides; a seal that is missing here is no harm.
-    if let Err(error) = live.seal(chat, epoch, r#gen, at).await {
-        tracing::debug!(%chat, r#gen = %r#gen, %error, "the live log did not seal a gen");
+    if !matches!(soon(live.seal(chat, epoch, r#gen, at)).await, Some(Ok(()))) {
+        tracing::debug!(%chat, r#gen = %r#gen, "the live log did not seal a gen");
     }
 }

@@ -11,7 +11,14 @@ pub(crate) fn receipt(input: &Input, record: &Record) -> Option<Receipt> {
     let same = match (command, &body) {
         (Command::Send(send), Body::MessageUser(message)) => send.content == message.content,
         (Command::Send(send), Body::QueueAdded(added)) => send.content == added.message.content,
-        (Command::Create(create), Body::ChatCreated(created)) => create.owner == created.owner,
+        (Command::Create(create), Body::ChatCreated(created)) => {
+            create.owner == created.owner
+                && create.organization == created.organization
+                && create.model == created.model
+                && create.labels == created.labels
+                && create.title == created.title.clone().unwrap_or_default()
+                && create.content.is_empty() == created.first.is_none()
+        }
         (Command::Interrupt(_), Body::InterruptRequested(_)) => true,
         _ => false,
     };

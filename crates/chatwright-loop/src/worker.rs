@@ -2,20 +2,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chatwright_core::port::{BeginError, Delivery, Due, Renewed};
+use chatwright_core::port::{BeginError, BusFrames, Delivery, Due, Renewed};
 use chatwright_core::{ChatId, Revision, SessionId, limits};
 use futures::StreamExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::deps::Deps;
+use crate::deps::{Deps, soon};
 use crate::doorbell;
-use crate::held::{Held, free};
+use crate::held::{Held, free_dead};
 use crate::lease::{Lease, Moment};
 
 /// How long a call of the worker's own may take before it is given up until the next time.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a chat that a task lost is left alone.
+const LOST_WAIT: Duration = Duration::from_secs(1);
 /// How long an expired session stays known, so that a claim that landed after its death is found.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
@@ -31,7 +33,7 @@ struct Shift {
     lease: Arc<Lease>,
     held: HashMap<ChatId, Slot>,
     ids: HashMap<Id, ChatId>,
-    tasks: JoinSet<()>,
+    tasks: JoinSet<bool>,
     drain: watch::Sender<Option<Instant>>,
     spread: u64,
 }
@@ -76,6 +78,10 @@ impl Worker {
     }
 }
 
+async fn listen(deps: &Deps) -> Option<BusFrames> {
+    soon(deps.ports.bus.subscribe(&doorbell::work_topic())).await.and_then(Result::ok)
+}
+
 async fn begin(deps: &Deps) -> Lease {
     loop {
         let session = SessionId::mint(&*deps.ports.ids);
@@ -110,7 +116,7 @@ impl Shift {
         shutdown: &mut (impl Future<Output = ()> + Unpin),
     ) -> bool {
         let settings = self.deps.settings.clone();
-        let mut bell = self.deps.ports.bus.subscribe(&doorbell::work_topic()).await.ok();
+        let mut bell = listen(&self.deps).await;
         let (mut renew, mut poll, mut look) =
             (Instant::now() + settings.renew_every, Instant::now(), Instant::now() + settings.held_every);
         loop {
@@ -148,7 +154,7 @@ impl Shift {
                         tracing::debug!("a poll took too long");
                     }
                     if bell.is_none() {
-                        bell = self.deps.ports.bus.subscribe(&doorbell::work_topic()).await.ok();
+                        bell = listen(&self.deps).await;
                     }
                     poll = Instant::now() + self.jittered(settings.poll_every);
                 }
@@ -166,8 +172,7 @@ impl Shift {
         match timeout(self.deps.settings.renew_every, renewed).await {
             Ok(Ok(Renewed::Live { store_now })) => {
                 self.deps.time.told(store_now);
-                self.lease.confirm(sent);
-                true
+                self.lease.confirm(sent)
             }
             Ok(Ok(Renewed::Lost)) => false,
             // Unconfirmed: the lease runs on towards its end.
@@ -211,7 +216,10 @@ impl Shift {
         for dead in self.deps.ports.sessions.expired(None, limits::PAGE_ITEMS_MAX).await? {
             let held = self.deps.ports.chats.held(dead.id, None, limits::PAGE_ITEMS_MAX).await?;
             for chat in &held {
-                free(&self.deps, *chat, dead.id, None).await?;
+                // One chat that cannot be freed here keeps no other from it.
+                if let Err(error) = free_dead(&self.deps, *chat, dead.id).await {
+                    tracing::debug!(%chat, %error, "a dead session's chat was not freed");
+                }
             }
             if held.is_empty() && now.since(dead.expires_at) >= FORGET_AFTER {
                 self.deps.ports.sessions.forget(dead.id).await?;
@@ -253,26 +261,31 @@ impl Shift {
             sleep(wait).await;
             match Held::take(&deps, &lease, chat, revisions, drain).await {
                 Ok(Some(held)) => held.run().await,
-                Ok(None) => {}
-                Err(error) => tracing::debug!(%chat, %error, "a chat could not be taken"),
+                Ok(None) => false,
+                Err(error) => {
+                    tracing::debug!(%chat, %error, "a chat could not be taken");
+                    false
+                }
             }
         });
         self.held.insert(chat, Slot { polled, called: false });
         self.ids.insert(task.id(), chat);
     }
 
-    fn ended(&mut self, done: &Result<(Id, ()), tokio::task::JoinError>) {
-        let id = match done {
-            Ok((id, ())) => *id,
+    fn ended(&mut self, done: &Result<(Id, bool), tokio::task::JoinError>) {
+        let (id, lost) = match done {
+            Ok((id, lost)) => (*id, *lost),
             Err(error) => {
-                tracing::error!(%error, "the task of a chat failed");
-                error.id()
+                // What it says may quote a chat.
+                tracing::error!(panicked = error.is_panic(), "the task of a chat failed");
+                (error.id(), true)
             }
         };
         let Some(chat) = self.ids.remove(&id) else { return };
         let called = self.held.remove(&chat).is_some_and(|slot| slot.called);
-        if called && self.drain.borrow().is_none() {
-            self.hold(chat, Duration::ZERO);
+        if self.drain.borrow().is_none() && (called || lost) {
+            // If it still stands under this session's name, it is freed and claimed anew; five times without progress park it.
+            self.hold(chat, if lost { LOST_WAIT } else { Duration::ZERO });
         }
     }
 

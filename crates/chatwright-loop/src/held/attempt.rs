@@ -32,7 +32,7 @@ impl Held {
         let model_id = self.deps.registry.model_id(name.as_deref());
         let Some(model) = self.deps.registry.model(name.as_deref()).cloned() else {
             let error = failure::no_model(name.as_deref());
-            self.feed(open.r#gen, Work::Failed { error, usage: Default::default() }).await;
+            self.feed(open.r#gen, Work::Failed { error, usage: Default::default(), partial: None }).await;
             return;
         };
         let deps = std::sync::Arc::clone(&self.deps);
@@ -64,16 +64,17 @@ impl Held {
         let mut pieces = Vec::new();
         let (mut phase, mut patience) = (TimeoutPhase::StartUp, begun + timeouts.start_up);
         loop {
+            match self.concern(open.r#gen) {
+                Look::Same => {}
+                Look::Stop => return Streamed::Stop,
+                Look::Lost => return Streamed::Lost,
+            }
             let flush = preview.flush_at();
             let (known, watch_at) = (self.chat.head.revision, self.watch_at());
             tokio::select! {
                 biased;
                 () = self.lease.over() => return Streamed::Lost,
-                () = self.wakes.next(known) => match self.look(Some(open.r#gen)).await {
-                    Look::Same => {}
-                    Look::Stop => return Streamed::Stop,
-                    Look::Lost => return Streamed::Lost,
-                },
+                () = self.wakes.next(known) => drop(self.look(open.r#gen).await),
                 () = drained(&mut self.drain) => return Streamed::Drain,
                 () = sleep_until(watch_at) => self.watch(open.r#gen).await,
                 () = sleep_until(flush.unwrap_or(total)), if flush.is_some() => preview.flush().await,
@@ -116,21 +117,20 @@ impl Held {
         preview: Preview,
     ) {
         let (usage, off) = (answer.usage(), answer.units());
-        let failed = |failure: &Failure| Work::Failed { error: failure::info(failure), usage };
+        let next = self.next();
+        let partial = || {
+            let (content, model, next) = (whole_parts(&answer), model.clone(), next.clone());
+            Box::new(Stopped { content, model, usage, off, results: Vec::new(), next })
+        };
+        let failed = |failure: &Failure| Work::Failed {
+            error: failure::info(failure),
+            usage,
+            partial: Some(partial()),
+        };
         let (work, end) = match (streamed, answer.end()) {
             (Streamed::Lost, _) => return self.observe_end(open, AttemptEnd::Aborted, usage),
             (Streamed::Drain, _) => (Work::Release { off }, AttemptEnd::Aborted),
-            (Streamed::Stop, _) => {
-                let stopped = Stopped {
-                    content: whole_parts(&answer),
-                    model,
-                    usage,
-                    off,
-                    results: Vec::new(),
-                    next: self.next(),
-                };
-                (Work::Stopped(Box::new(stopped)), AttemptEnd::Interrupted)
-            }
+            (Streamed::Stop, _) => (Work::Stopped(partial()), AttemptEnd::Interrupted),
             (Streamed::Failed(failure), _) => (failed(&failure), AttemptEnd::Failed("timeout")),
             (Streamed::Ended { .. }, Some(End::Failure(failure))) => {
                 (failed(failure), AttemptEnd::Failed(failure::kind(failure)))
@@ -144,7 +144,7 @@ impl Held {
                 let content = answer.content();
                 let plan = self.deps.registry.plan(&content);
                 let estimated = usage.is_empty();
-                let next = self.next();
+                let next = next.clone();
                 let answer = Answer {
                     content,
                     model,

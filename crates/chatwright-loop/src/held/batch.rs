@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use chatwright_core::Cancel;
 use chatwright_core::Canceler;
-use chatwright_core::content::Output;
+use chatwright_core::content::{FileData, Output};
 use chatwright_core::head::{OpenCall, OpenGen};
 use chatwright_core::port::{Event, Tool};
 use chatwright_core::record::{CallResult, ResultOrigin};
@@ -15,6 +15,7 @@ use tokio::time::sleep_until;
 
 use super::attempt::drained;
 use super::{Held, Look};
+use crate::failure;
 use crate::preview::seal;
 use crate::registry::arguments;
 
@@ -33,32 +34,33 @@ impl Held {
         let mut running = Running { tasks: JoinSet::new(), started: Vec::new(), canceler, cancel };
         let epoch = self.epoch;
         loop {
+            match self.concern(open.r#gen) {
+                Look::Same => {}
+                Look::Stop => return self.stop(open, running).await,
+                Look::Lost => return,
+            }
             self.start(open, &mut running);
+            if running.tasks.is_empty() {
+                // A bug, which must not hang the chat: every open call was started, and none is running.
+                tracing::error!(chat = %self.id, r#gen = %open.r#gen, "a batch has nothing to wait for");
+                let error = failure::stuck();
+                self.feed(open.r#gen, Work::Failed { error, usage: Default::default(), partial: None }).await;
+                return;
+            }
             let (known, watch_at) = (self.chat.head.revision, self.watch_at());
             let results = tokio::select! {
                 biased;
                 () = self.lease.over() => return,
-                () = self.wakes.next(known) => match self.look(Some(open.r#gen)).await {
-                    Look::Same => continue,
-                    Look::Lost => return,
-                    Look::Stop => return self.stop(open, running).await,
-                },
-                () = drained(&mut self.drain) => {
-                    running.canceler.cancel();
-                    self.feed(open.r#gen, Work::Release { off: 0 }).await;
-                    return;
+                () = self.wakes.next(known) => {
+                    self.look(open.r#gen).await;
+                    continue;
                 }
+                () = drained(&mut self.drain) => return self.hand_over(open, running).await,
                 () = sleep_until(watch_at) => {
                     self.watch(open.r#gen).await;
                     continue;
                 }
                 Some(result) = running.tasks.join_next() => ready(result, &mut running),
-                else => {
-                    // Every open call was started, and none is running: a bug, which must not hang the chat.
-                    tracing::error!(chat = %self.id, r#gen = %open.r#gen, "a batch has nothing to wait for");
-                    self.feed(open.r#gen, Work::Release { off: 0 }).await;
-                    return;
-                }
             };
             let plan = self.plan(open);
             let work = Work::Results { results, off: 0, plan, next: self.next() };
@@ -84,11 +86,18 @@ impl Held {
             }
             running.started.push(call.ordinal);
             let key = CallKey { chat: self.id, message, ordinal: call.ordinal };
-            let Some(written) = calls(&answer.content).find(|written| written.ordinal == call.ordinal) else {
+            let written = calls(&answer.content).find(|written| written.ordinal == call.ordinal);
+            let found = written.and_then(|written| {
+                let (spec, tool) = self.deps.registry.tool(written.name)?;
+                Some((spec, tool, arguments(spec, written.input).ok()?))
+            });
+            let Some((spec, tool, input)) = found else {
+                // It was there when the intent was written, perhaps in another version of the program.
+                let (ordinal, origin) = (call.ordinal, ResultOrigin::Refused);
+                let output = Output::error("The tool is not there any more.");
+                running.tasks.spawn(async move { CallResult { ordinal, output, origin } });
                 continue;
             };
-            let Some((spec, tool)) = self.deps.registry.tool(written.name) else { continue };
-            let Ok(input) = arguments(spec, written.input) else { continue };
             let deadline = call.deadline.unwrap_or_default();
             let session = self.lease.session;
             let tool_call = ToolCall::new(key, open.r#gen, session, input, deadline, running.cancel.clone());
@@ -102,6 +111,25 @@ impl Held {
                 deps.observe(&Event::ToolEnded { key, name: &name, is_error: result.output.is_error() });
                 result
             });
+        }
+    }
+
+    /// The process shuts down: what has ended is stored, what runs is cancelled, and the chat is given back.
+    async fn hand_over(&mut self, open: &OpenGen, mut running: Running) {
+        running.canceler.cancel();
+        let mut results = Vec::new();
+        while let Some(result) = running.tasks.try_join_next() {
+            results.extend(result);
+        }
+        if !results.is_empty() {
+            let work = Work::Results { results, off: 0, plan: Vec::new(), next: self.next() };
+            if !self.feed(open.r#gen, work).await {
+                return;
+            }
+        }
+        // The last result may have ended the batch and begun an attempt.
+        if let Some(r#gen) = self.chat.state.open.as_ref().map(|open| open.r#gen) {
+            self.feed(r#gen, Work::Release { off: 0 }).await;
         }
     }
 
@@ -168,6 +196,9 @@ async fn run(
     }
 }
 
+/// Most bytes of media in one result, in base64.
+const MEDIA_BYTES_MAX: usize = 512 * 1024;
+
 /// Cuts the middle out of long text, two thirds before and one third behind.
 fn cut(output: Output, max: usize) -> Output {
     let shorten = |text: String| {
@@ -183,7 +214,13 @@ fn cut(output: Output, max: usize) -> Output {
     match output {
         Output::Text { text } => Output::Text { text: shorten(text) },
         Output::Error { text } => Output::Error { text: shorten(text) },
-        media => media,
+        Output::Media { data: FileData::Base64(data), .. } if data.len() > MEDIA_BYTES_MAX => Output::error(
+            format!("The tool gave {} bytes of media; {MEDIA_BYTES_MAX} are allowed, in base64.", data.len()),
+        ),
+        Output::Media { media_type, data, text } => {
+            Output::Media { media_type, data, text: text.map(shorten) }
+        }
+        other => other,
     }
 }
 

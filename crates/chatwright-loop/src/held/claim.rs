@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Drain, Held, Wakes, fold_through, next};
-use crate::deps::Deps;
+use crate::deps::{Deps, soon};
 use crate::doorbell;
 use crate::feed::Failed;
 use crate::lease::Lease;
@@ -24,38 +24,35 @@ impl Held {
         polled: watch::Receiver<Revision>,
         drain: Drain,
     ) -> Result<Option<Self>, Failed> {
-        let Some(mut chat) = deps.reload(id).await.map_err(Failed::Store)? else { return Ok(None) };
-        if let Some(holder) = chat.head.holder
-            && holder != lease.session
-        {
-            match free(deps, id, holder, Some(chat)).await? {
+        let Some(mut chat) = deps.reload(id).await? else { return Ok(None) };
+        if let Some(holder) = chat.head.holder {
+            // A chat that this session holds, but no task of it runs, was dropped: nobody knows what had begun. It is freed
+            // and claimed anew, as after a death, so that a call that must run once is not started again.
+            let lost =
+                holder == lease.session || !session_is_live(deps, holder).await.map_err(Failed::Store)?;
+            match free(deps, id, holder, Some(chat), lost).await? {
                 Some(freed) => chat = freed,
                 None => return Ok(None),
             }
         }
         let now = deps.time.now().await.map_err(Failed::Store)?;
-        let mine = chat.head.holder == Some(lease.session);
-        if !mine && (chat.head.holder.is_some() || chat.head.wake_at.is_none_or(|wake_at| wake_at > now)) {
+        if chat.head.wake_at.is_none_or(|wake_at| wake_at > now) {
             return Ok(None);
         }
         // Subscribe before read: nothing that happens from here on is missed.
-        let bus = deps.ports.bus.subscribe(&doorbell::chat_topic(id)).await.ok();
+        let topic = doorbell::chat_topic(id);
+        let bus = soon(deps.ports.bus.subscribe(&topic)).await.and_then(Result::ok);
         let mut history = History::from(chat.state.context_from);
         fold_through(deps, id, &mut history, &chat).await?;
         if let Some((seq, kind)) = history.strange() {
             tracing::warn!(chat = %id, %seq, %kind, "a record of a newer program: the chat is not run here");
             return Ok(None);
         }
-        if !mine {
-            chat = match claim(deps, lease, id, chat, &mut history).await? {
-                Some(claimed) => claimed,
-                None => return Ok(None),
-            };
-        }
+        let Some(chat) = claim(deps, lease, id, chat, &mut history).await? else { return Ok(None) };
         let epoch = chat.state.epoch;
         let (deps, lease) = (Arc::clone(deps), Arc::clone(lease));
-        let (wakes, watched) = (Wakes { bus, polled }, Instant::now());
-        Ok(Some(Self { deps, lease, id, epoch, chat, history, wakes, drain, watched }))
+        let (wakes, watched) = (Wakes { bus, polled, missed: false }, Instant::now());
+        Ok(Some(Self { deps, lease, id, epoch, chat, history, wakes, drain, watched, lost: false }))
     }
 }
 
@@ -84,14 +81,15 @@ async fn claim(
     }
 }
 
-/// Takes a chat from a session that is not live; gives the chat without a holder, or `None` if its holder lives.
-pub(crate) async fn free(
+/// Takes a chat from a session, if that is lost; gives the chat without a holder.
+async fn free(
     deps: &Deps,
     id: ChatId,
     holder: SessionId,
     chat: Option<Chat>,
+    lost: bool,
 ) -> Result<Option<Chat>, Failed> {
-    if holder_is_live(deps, Some(holder)).await.map_err(Failed::Store)? {
+    if !lost {
         return Ok(None);
     }
     let input = Input::Free(OpId::mint(&*deps.ports.ids), Free { holder });
@@ -107,11 +105,16 @@ pub(crate) async fn free(
     }
 }
 
-/// A holder is live iff its session exists, is unexpired and not ended.
-pub(crate) async fn holder_is_live(
+/// Takes a chat from a session that is known to be dead.
+pub(crate) async fn free_dead(deps: &Deps, id: ChatId, holder: SessionId) -> Result<(), Failed> {
+    let live = session_is_live(deps, holder).await.map_err(Failed::Store)?;
+    free(deps, id, holder, None, !live).await.map(drop)
+}
+
+/// A session is live iff it exists, is unexpired and not ended.
+pub(crate) async fn session_is_live(
     deps: &Deps,
-    holder: Option<SessionId>,
+    session: SessionId,
 ) -> Result<bool, chatwright_core::port::StoreError> {
-    let Some(holder) = holder else { return Ok(false) };
-    Ok(deps.ports.sessions.look(holder).await?.is_some_and(|session| session.live))
+    Ok(deps.ports.sessions.look(session).await?.is_some_and(|session| session.live))
 }
