@@ -89,7 +89,7 @@ impl Preview {
             }
             // It catches up with the next flush.
             None | Some(Err(LiveError::Unavailable { .. })) => {
-                self.flush_at = Some(Instant::now() + self.flush_every)
+                self.flush_at = Some(Instant::now() + self.flush_every);
             }
             Some(Err(error)) => {
                 tracing::debug!(chat = %self.chat, r#gen = %self.r#gen, %error, "the preview ends here");

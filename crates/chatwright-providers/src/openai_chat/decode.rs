@@ -1,10 +1,9 @@
-use std::borrow::Cow;
-
 use chatwright_core::content::Metadata;
 use chatwright_core::error::{Cause, Failure};
 use chatwright_core::model::{Finish, FinishReason, ModelPart, Usage};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Decodes the data of Chat Completions events, one after the other. It is total: whatever comes in, it ends in exactly one
 /// terminal part. Unknown fields are ignored.
@@ -39,8 +38,9 @@ struct Call {
 
 #[derive(Deserialize)]
 struct Chunk<'a> {
+    /// Read once; kept as it came so that no event pays for it.
     #[serde(borrow)]
-    id: Option<Cow<'a, str>>,
+    id: Option<&'a RawValue>,
     #[serde(default)]
     choices: Vec<Choice>,
     usage: Option<Reported>,
@@ -177,7 +177,8 @@ impl ChatDecoder {
             return self.error(&error, parts);
         }
         if self.response_id.is_none() {
-            self.response_id = chunk.id.filter(|id| !id.is_empty()).map(Into::into);
+            let id = chunk.id.and_then(|id| serde_json::from_str::<Box<str>>(id.get()).ok());
+            self.response_id = id.filter(|id| !id.is_empty());
         }
         if let Some(usage) = chunk.usage.or(chunk.x_groq.and_then(|extra| extra.usage)) {
             self.usage(&usage);

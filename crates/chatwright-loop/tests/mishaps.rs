@@ -1,0 +1,167 @@
+//! What hosts' tools, models and observers may do to a chat: nothing that it does not recover from.
+
+mod common;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chatwright_core::ChatId;
+use chatwright_core::content::{FileData, Output};
+use chatwright_core::head::Status;
+use chatwright_core::model::{ModelCall, ModelId};
+use chatwright_core::port::{Event, LanguageModel, ModelStream, Observer, Tool};
+use chatwright_core::tool::{Effect, ToolCall, ToolSpec};
+use chatwright_loop::{Chats, Settings};
+use chatwright_memory::MemoryBus;
+use tokio::task::JoinSet;
+
+use common::{CountTool, RuleModel, World, echo, log, new_chat, transcript, until};
+
+fn work(chats: &Chats) -> JoinSet<()> {
+    let worker = chats.worker();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { worker.run(std::future::pending()).await });
+    tasks
+}
+
+/// Gives more media than a record takes.
+struct Huge(AtomicUsize);
+
+#[async_trait]
+impl Tool for Huge {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec::new("a", "Gives a picture.", serde_json::json!({"type": "object"}), Effect::Once)
+    }
+
+    async fn call(&self, _: ToolCall) -> Output {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Output::Media {
+            media_type: "image/png".into(),
+            data: FileData::Base64("x".repeat(1_200_000).into()),
+            text: None,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn media_that_no_record_takes_becomes_an_error_that_the_model_reads() {
+    let world = World::new();
+    let tool = Arc::new(Huge(AtomicUsize::new(0)));
+    let chats = world.process(vec![tool.clone()]);
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("use a")).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    assert_eq!(tool.0.load(Ordering::SeqCst), 1);
+    let lines = transcript(&chats, chat).await;
+    assert!(lines[2].starts_with("tool 0: The tool gave 1200000 bytes of media"), "{}", lines[2]);
+}
+
+/// Gives text that doubles when it is encoded.
+struct Escapes;
+
+#[async_trait]
+impl Tool for Escapes {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec::new("a", "Gives controls.", serde_json::json!({"type": "object"}), Effect::Pure)
+    }
+
+    async fn call(&self, _: ToolCall) -> Output {
+        Output::text("\u{1}".repeat(60_000))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_that_are_together_more_than_a_record_are_stored_all_the_same() {
+    let world = World::new();
+    let chats = world.process(vec![Arc::new(Escapes)]);
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("use a,a,a,a,a,a,a,a")).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    let lines = transcript(&chats, chat).await;
+    assert_eq!(lines.iter().filter(|line| line.starts_with("tool ")).count(), 8);
+    assert!(log(&chats, chat).await.contains("tool.results tool.results"));
+}
+
+struct PanickingModel(AtomicUsize);
+
+impl LanguageModel for PanickingModel {
+    fn id(&self) -> ModelId {
+        ModelId { provider: "p".into(), model: "m".into() }
+    }
+
+    fn stream(&self, _: ModelCall) -> ModelStream {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        panic!("a bug of an adapter")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_panics_parks_the_chat_after_five_times() {
+    let world = World::new();
+    let model = Arc::new(PanickingModel(AtomicUsize::new(0)));
+    let chats = world.process_with(model.clone(), vec![]);
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+    until(&chats, chat, Status::Error).await;
+    assert_eq!(model.0.load(Ordering::SeqCst), 5);
+    let last = common::records(&chats, chat).await.pop().expect("an error");
+    assert!(last.body.as_str().contains(r#""kind":"poisoned""#), "{}", last.body.as_str());
+}
+
+struct PanickingObserver;
+
+impl Observer for PanickingObserver {
+    fn observe(&self, _: &Event<'_>) {
+        panic!("a bug of an observer")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_panics_changes_nothing() {
+    let world = World::new();
+    let tool = CountTool::new("a", Effect::Once);
+    let mut ports = world.ports(RuleModel::new(echo), vec![tool.clone()]);
+    ports.observers = vec![Arc::new(PanickingObserver)];
+    let chats = Chats::new(ports, Settings::default()).expect("a valid setup");
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("use a")).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    assert_eq!(tool.started(), 1);
+}
+
+/// Stops its own chat from another process, just before it gives its result.
+struct Stopper(OnceLock<(Chats, ChatId)>);
+
+#[async_trait]
+impl Tool for Stopper {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec::new("p", "Stops.", serde_json::json!({"type": "object"}), Effect::Pure)
+    }
+
+    async fn call(&self, _: ToolCall) -> Output {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let (chats, chat) = self.0.get().expect("it was set");
+        chats.interrupt(*chat, None).await.expect("a turn runs");
+        Output::text("ok")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_a_commit_of_the_holder_meets_is_not_overlooked() {
+    let world = World::new();
+    let stopper = Arc::new(Stopper(OnceLock::new()));
+    let hanging = CountTool::hanging("h", Effect::Pure);
+    let chats = world.process(vec![stopper.clone(), hanging]);
+    // The other process rings a bell that nobody hears.
+    let mut ports = world.ports(RuleModel::new(echo), vec![]);
+    ports.bus = Arc::new(MemoryBus::new());
+    let deaf = Chats::new(ports, Settings::default()).expect("a valid setup");
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("use p,h")).await.expect("created");
+    assert!(stopper.0.set((deaf, chat)).is_ok());
+    let begun = tokio::time::Instant::now();
+    until(&chats, chat, Status::Waiting).await;
+    assert!(begun.elapsed() < Duration::from_secs(9), "the tool's half second, 2 s, and its grace of 5 s");
+}
