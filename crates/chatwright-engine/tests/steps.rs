@@ -1,4 +1,5 @@
 //! What each input does to a chat, and what it must not do.
+#![allow(clippy::needless_pass_by_value, reason = "a table reads better without references")]
 
 use std::time::Duration;
 
