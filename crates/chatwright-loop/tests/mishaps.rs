@@ -165,3 +165,43 @@ async fn a_stop_that_a_commit_of_the_holder_meets_is_not_overlooked() {
     until(&chats, chat, Status::Waiting).await;
     assert!(begun.elapsed() < Duration::from_secs(9), "the tool's half second, 2 s, and its grace of 5 s");
 }
+
+struct PanickingTool;
+
+#[async_trait]
+impl Tool for PanickingTool {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec::new("a", "Panics.", serde_json::json!({"type": "object"}), Effect::Once)
+    }
+
+    async fn call(&self, _: ToolCall) -> Output {
+        panic!("a bug of a tool, with a secret in its words")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_panics_is_an_error_that_the_model_reads_without_its_words() {
+    let world = World::new();
+    let chats = world.process(vec![Arc::new(PanickingTool)]);
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("use a")).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    assert_eq!(transcript(&chats, chat).await[2], "tool 0: The tool failed: it panicked.");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_meets_its_deadline_is_abandoned_and_says_whether_its_effect_is_known() {
+    for (effect, words) in
+        [(Effect::Pure, "was given up."), (Effect::Once, "Whether it had its effect is unknown.")]
+    {
+        let world = World::new();
+        let chats = world.process(vec![CountTool::hanging("a", effect)]);
+        let _worker = work(&chats);
+        let (chat, _) = chats.create(new_chat("use a")).await.expect("created");
+        let begun = tokio::time::Instant::now();
+        until(&chats, chat, Status::Waiting).await;
+        assert!(begun.elapsed() >= ToolSpec::DEADLINE);
+        let lines = transcript(&chats, chat).await;
+        assert!(lines[2].ends_with(words), "{}", lines[2]);
+    }
+}

@@ -12,12 +12,14 @@ use crate::{SqliteStore, chats, directory};
 
 /// How SQLite means to answer, step by step.
 fn plan(sql: &str, values: Vec<Value>) -> Vec<String> {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("the set-up holds");
     let path = folder.path().join("chats.db");
-    drop(SqliteStore::open(&path).unwrap());
-    let conn = Connection::open(&path).unwrap();
-    let mut query = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-    let rows = query.query_map(params_from_iter(values), |row| row.get::<_, String>("detail")).unwrap();
+    drop(SqliteStore::open(&path).expect("the set-up holds"));
+    let conn = Connection::open(&path).expect("the set-up holds");
+    let mut query = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("the set-up holds");
+    let rows = query
+        .query_map(params_from_iter(values), |row| row.get::<_, String>("detail"))
+        .expect("the set-up holds");
     rows.map(Result::unwrap).collect()
 }
 
@@ -47,7 +49,8 @@ fn due_and_held_chats_are_found_in_their_indexes() {
 
 #[test]
 fn chats_of_an_owner_and_of_a_parent_are_listed_from_their_indexes() {
-    let of_owner = DirectoryFilter { owner: Some(UserId::new("ada").unwrap()), ..Default::default() };
+    let of_owner =
+        DirectoryFilter { owner: Some(UserId::new("ada").expect("the set-up holds")), ..Default::default() };
     let of_parent = DirectoryFilter { parent: Some(chat(1)), ..Default::default() };
     let first = DirectoryPage { after: None, limit: limits::PAGE_ITEMS_MAX };
     let next = DirectoryPage { after: Some((Timestamp::from_millis(1), chat(1))), ..first };
@@ -69,21 +72,22 @@ fn chats_of_an_owner_and_of_a_parent_are_listed_from_their_indexes() {
 
 #[test]
 fn a_head_that_changes_no_indexed_column_moves_no_index_entry() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("the set-up holds");
     run(async {
-        let store = SqliteStore::open(folder.path().join("chats.db")).unwrap();
+        let store = SqliteStore::open(folder.path().join("chats.db")).expect("the set-up holds");
         let changes = || async {
             let count = |conn: &Connection| Ok(conn.total_changes());
-            store.write("counting changes", Weight::Bytes(0), count).await.unwrap()
+            store.write("counting changes", Weight::Bytes(0), count).await.expect("the set-up holds")
         };
         let wake_at = Some(Timestamp::from_millis(5));
-        let mut last = Commit::create(chat(1), head().wake_at(wake_at), drafts(&[1])).unwrap();
-        store.commit(&last).await.unwrap();
+        let mut last =
+            Commit::create(chat(1), head().wake_at(wake_at), drafts(&[1])).expect("the set-up holds");
+        store.commit(&last).await.expect("the set-up holds");
 
         let updated = |millis| {
             let mut index = index();
             index.updated = Timestamp::from_millis(millis);
-            HeadDraft::at_rest(index, &State::default()).unwrap()
+            HeadDraft::at_rest(index, &State::default()).expect("the set-up holds")
         };
         let heads = [
             (updated(1).wake_at(wake_at), 0, "nothing indexed"),
@@ -93,11 +97,11 @@ fn a_head_that_changes_no_indexed_column_moves_no_index_entry() {
         ];
         for (head, moved, what) in heads {
             let before = changes().await;
-            last = Commit::next(chat(1), last.head(), head, drafts(&[1, 1])).unwrap();
-            store.commit(&last).await.unwrap();
+            last = Commit::next(chat(1), last.head(), head, drafts(&[1, 1])).expect("the set-up holds");
+            store.commit(&last).await.expect("the set-up holds");
             // Two records and the head itself.
             assert_eq!(changes().await - before, 3 + moved, "{what}");
-            assert_eq!(store.head(chat(1)).await.unwrap().as_ref(), Some(last.head()));
+            assert_eq!(store.head(chat(1)).await.expect("the set-up holds").as_ref(), Some(last.head()));
         }
     });
 }

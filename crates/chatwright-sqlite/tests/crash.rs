@@ -38,13 +38,13 @@ const TWIN: &str = "CHATWRIGHT_SQLITE_CRASH_TWIN";
 
 #[test]
 fn a_killed_process_loses_nothing_that_was_acknowledged_and_leaves_nothing_in_part() {
-    let (seed, mut folder) = (seed(), tempfile::tempdir().unwrap());
+    let (seed, mut folder) = (seed(), tempfile::tempdir().expect("the set-up holds"));
     let (mut acknowledged, mut total) = (Acknowledged::new(), 0);
     for round in 0..rounds() {
         // A file lives through four crashes.
         let life = round / 4;
         if round % 4 == 0 {
-            (folder, acknowledged) = (tempfile::tempdir().unwrap(), Acknowledged::new());
+            (folder, acknowledged) = (tempfile::tempdir().expect("the set-up holds"), Acknowledged::new());
         }
         let (path, script) = (folder.path().join("chats.db"), Random::of(&[seed, life]).0);
         let mut random = Random::of(&[seed, round, 1]);
@@ -57,7 +57,7 @@ fn a_killed_process_loses_nothing_that_was_acknowledged_and_leaves_nothing_in_pa
         let status = listen(&mut child, &mut acknowledged, |child, line| {
             if line == lines {
                 (0..spins).for_each(|_| std::thread::yield_now());
-                child.kill().unwrap();
+                child.kill().expect("the set-up holds");
             }
         });
         assert_eq!(status.signal(), Some(SIGKILL), "round {round}: {status}");
@@ -77,11 +77,11 @@ fn a_process_that_dies_at_any_byte_of_a_file_leaves_nothing_in_part() {
     limits.extend((0..rounds() / 4).map(|_| 8_000 + random.below(2_000))); // checkpoints: the file itself
     let mut acknowledged_once = false;
     for blocks in limits {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("the set-up holds");
         let path = folder.path().join("chats.db");
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -c 0; ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
-        command.arg(std::env::current_exe().unwrap());
+        command.arg(std::env::current_exe().expect("the set-up holds"));
         let mut acknowledged = Acknowledged::new();
         let mut child = start(prepare(command, &path, seed));
         let status = listen(&mut child, &mut acknowledged, |_, _| ());
@@ -94,7 +94,7 @@ fn a_process_that_dies_at_any_byte_of_a_file_leaves_nothing_in_part() {
 
 #[test]
 fn a_twin_that_acknowledges_before_it_commits_is_found_out() {
-    let (seed, folder) = (seed(), tempfile::tempdir().unwrap());
+    let (seed, folder) = (seed(), tempfile::tempdir().expect("the set-up holds"));
     let path = folder.path().join("chats.db");
     let mut command = child(&path, seed);
     command.env(TWIN, "1");
@@ -121,19 +121,22 @@ fn whatever_is_stored_in_part_is_found_out() {
     ];
     let seed = seed();
     for sql in tampering {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("the set-up holds");
         let path = folder.path().join("chats.db");
         run(async {
-            let store = SqliteStore::open(&path).unwrap();
+            let store = SqliteStore::open(&path).expect("the set-up holds");
             let mut last = None;
             for op in 1..=5 {
                 let commit = operation(seed, chat(1), op, last.as_ref());
-                store.commit(&commit).await.unwrap();
+                store.commit(&commit).await.expect("the set-up holds");
                 last = Some(commit.head().clone());
             }
         });
         assert_eq!(run(violations(&path, seed, &Acknowledged::from([(1, 5)]))), NONE);
-        rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        rusqlite::Connection::open(&path)
+            .expect("the set-up holds")
+            .execute_batch(sql)
+            .expect("the set-up holds");
         assert_ne!(run(violations(&path, seed, &Acknowledged::new())), NONE, "{sql}");
     }
 }
@@ -148,21 +151,21 @@ fn crash_child() {
     let (seed, twin) = (seed(), std::env::var(TWIN).is_ok());
     say("\nSTART");
     run(async {
-        let store = SqliteStore::open(path).unwrap();
+        let store = SqliteStore::open(path).expect("the set-up holds");
         say("OPEN");
         let mut tasks = JoinSet::new();
         for n in 1..=CHATS {
             tasks.spawn(keep_committing(store.clone(), seed, n, twin));
         }
         while let Some(result) = tasks.join_next().await {
-            result.unwrap();
+            result.expect("the set-up holds");
         }
     });
     panic!("nobody has killed it");
 }
 
 async fn keep_committing(store: SqliteStore, seed: u64, n: u128, twin: bool) {
-    let mut last = store.head(chat(n)).await.unwrap();
+    let mut last = store.head(chat(n)).await.expect("the set-up holds");
     let first = last.as_ref().map_or(0, |head| head.revision.get()) + 1;
     for op in first..=OPS_MAX {
         let commit = operation(seed, chat(n), op, last.as_ref());
@@ -172,7 +175,7 @@ async fn keep_committing(store: SqliteStore, seed: u64, n: u128, twin: bool) {
                 std::process::abort();
             }
         }
-        store.commit(&commit).await.unwrap();
+        store.commit(&commit).await.expect("the set-up holds");
         if !twin {
             say(&format!("ACK {n} {op}"));
         }
@@ -190,7 +193,7 @@ fn say(line: &str) {
 type Acknowledged = BTreeMap<u128, u64>;
 
 fn child(path: &Path, seed: u64) -> Command {
-    prepare(Command::new(std::env::current_exe().unwrap()), path, seed)
+    prepare(Command::new(std::env::current_exe().expect("the set-up holds")), path, seed)
 }
 
 fn prepare(mut command: Command, path: &Path, seed: u64) -> Command {
@@ -200,7 +203,7 @@ fn prepare(mut command: Command, path: &Path, seed: u64) -> Command {
 }
 
 fn start(mut command: Command) -> Child {
-    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the set-up holds")
 }
 
 /// Hears what a child says until it is dead. Its lines are numbered from 1: START, OPEN, and what is acknowledged.
@@ -210,21 +213,22 @@ fn listen(
     mut hear: impl FnMut(&mut Child, u64),
 ) -> ExitStatus {
     let mut number = 0;
-    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-        let line = line.unwrap();
+    for line in BufReader::new(child.stdout.take().expect("the set-up holds")).lines() {
+        let line = line.expect("the set-up holds");
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             ["START" | "OPEN"] => {}
             ["ACK", chat, op] => {
-                let before = acknowledged.insert(chat.parse().unwrap(), op.parse().unwrap());
-                assert!(before.is_none_or(|before| before < op.parse().unwrap()), "{line}");
+                let before = acknowledged
+                    .insert(chat.parse().expect("the set-up holds"), op.parse().expect("the set-up holds"));
+                assert!(before.is_none_or(|before| before < op.parse().expect("the set-up holds")), "{line}");
             }
             _ => continue,
         }
         number += 1;
         hear(child, number);
     }
-    child.wait().unwrap()
+    child.wait().expect("the set-up holds")
 }
 
 const NONE: [String; 0] = [];
@@ -235,10 +239,11 @@ async fn violations(path: &Path, seed: u64, acknowledged: &Acknowledged) -> Vec<
         Ok(store) => store,
         Err(error) => return vec![error.to_string()],
     };
-    let mut found: Vec<String> = store.check().await.unwrap().iter().map(ToString::to_string).collect();
+    let mut found: Vec<String> =
+        store.check().await.expect("the set-up holds").iter().map(ToString::to_string).collect();
     for n in 1..=CHATS {
         let id = chat(n);
-        let head = store.head(id).await.unwrap();
+        let head = store.head(id).await.expect("the set-up holds");
         let stored = head.as_ref().map_or(0, |head| head.revision.get());
         let acknowledged = acknowledged.get(&n).copied().unwrap_or(0);
         if stored < acknowledged {
@@ -274,19 +279,19 @@ fn operation(seed: u64, of: ChatId, op: u64, last: Option<&Head>) -> Commit {
         let fill = char::from(b'a' + random.below(26) as u8).to_string().repeat(size as usize);
         let data = serde_json::json!({"op": op, "part": part, "parts": parts, "fill": fill});
         let id = (part == 0).then(|| OpId::from_uuid(Uuid::from_u128(u128::from(op))));
-        drafts.push(Draft::raw("test.op/1", id, now, &data).unwrap());
+        drafts.push(Draft::raw("test.op/1", id, now, &data).expect("the set-up holds"));
     }
     let fill = "s".repeat(random.below(3_000) as usize);
-    let state = Json::encode(&serde_json::json!({"v": 1, "op": op, "fill": fill})).unwrap();
+    let state = Json::encode(&serde_json::json!({"v": 1, "op": op, "fill": fill})).expect("the set-up holds");
     let mut index = index();
     index.updated = now;
     let head = HeadDraft::from_json(index, state)
-        .unwrap()
+        .expect("the set-up holds")
         .wake_at((random.below(3) > 0).then_some(now))
         .holder((random.below(2) > 0).then(|| session(u128::from(op))));
     match last {
-        None => Commit::create(of, head, drafts).unwrap(),
-        Some(last) => Commit::next(of, last, head, drafts).unwrap(),
+        None => Commit::create(of, head, drafts).expect("the set-up holds"),
+        Some(last) => Commit::next(of, last, head, drafts).expect("the set-up holds"),
     }
 }
 

@@ -11,8 +11,8 @@ use crate::kit::{PATIENCE, chat, commit, kind, log, run, session};
 use crate::{SqliteOptions, SqliteStore};
 
 fn store(options: impl FnOnce(SqliteOptions) -> SqliteOptions) -> (TempDir, SqliteStore) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = options(SqliteOptions::new(folder.path().join("chats.db"))).open().unwrap();
+    let folder = tempfile::tempdir().expect("the set-up holds");
+    let store = options(SqliteOptions::new(folder.path().join("chats.db"))).open().expect("the set-up holds");
     (folder, store)
 }
 
@@ -27,13 +27,13 @@ impl Gate {
         let store = store.clone();
         tasks.spawn(async move {
             let wait = move |_: &Connection| {
-                entered.send(()).unwrap();
-                gate.recv_timeout(PATIENCE).unwrap();
+                entered.send(()).expect("the set-up holds");
+                gate.recv_timeout(PATIENCE).expect("the set-up holds");
                 Ok(())
             };
-            store.write("waiting", Weight::Bytes(0), wait).await.unwrap();
+            store.write("waiting", Weight::Bytes(0), wait).await.expect("the set-up holds");
         });
-        writer_is_in.await.unwrap();
+        writer_is_in.await.expect("the set-up holds");
         Self(open)
     }
 }
@@ -58,11 +58,11 @@ async fn transactions_for_commits(options: impl FnOnce(SqliteOptions) -> SqliteO
     for commit in &commits {
         waiting.push(enqueue(store.commit(commit)).await);
     }
-    gate.0.send(()).unwrap();
+    gate.0.send(()).expect("the set-up holds");
     for commit in waiting {
-        commit.await.unwrap();
+        commit.await.expect("the set-up holds");
     }
-    while tasks.join_next().await.transpose().unwrap().is_some() {}
+    while tasks.join_next().await.transpose().expect("the set-up holds").is_some() {}
     // The gate itself was one.
     store.transactions() - 1
 }
@@ -89,8 +89,8 @@ fn within_a_group_one_commit_wins_and_the_others_conflict() {
         for rival in &rivals {
             waiting.push(enqueue(store.commit(rival)).await);
         }
-        gate.0.send(()).unwrap();
-        waiting.remove(0).await.unwrap();
+        gate.0.send(()).expect("the set-up holds");
+        waiting.remove(0).await.expect("the set-up holds");
         for loser in waiting {
             let result = loser.await;
             assert!(
@@ -116,14 +116,14 @@ fn an_error_undoes_its_own_write_and_no_other() {
         };
         let broken = enqueue(store.write("breaking a rule", Weight::Bytes(0), breaks)).await;
         let after = enqueue(store.commit(&two)).await;
-        gate.0.send(()).unwrap();
-        before.await.unwrap();
+        gate.0.send(()).expect("the set-up holds");
+        before.await.expect("the set-up holds");
         let error = broken.await.expect_err("a rule is broken");
         assert_eq!(
             (error.kind(), error.to_string().as_str()),
             (StoreErrorKind::Other, "breaking a rule failed")
         );
-        after.await.unwrap();
+        after.await.expect("the set-up holds");
         assert_eq!(log(&store, chat(1)).await, one.records());
         assert_eq!(log(&store, chat(2)).await, two.records());
     });
@@ -134,7 +134,7 @@ fn a_transaction_that_fails_is_an_error_for_all_of_its_group_even_for_those_in_c
     run(async {
         let (_folder, store) = store(|options| options);
         let first = commit(chat(1), None, &[1]);
-        store.commit(&first).await.unwrap();
+        store.commit(&first).await.expect("the set-up holds");
         let mut tasks = JoinSet::new();
         let gate = Gate::close(&store, &mut tasks).await;
         let two = commit(chat(2), None, &[1]);
@@ -142,12 +142,12 @@ fn a_transaction_that_fails_is_an_error_for_all_of_its_group_even_for_those_in_c
         let in_conflict = enqueue(store.commit(&first)).await;
         let rolls_back = |conn: &Connection| conn.execute_batch("ROLLBACK");
         let culprit = enqueue(store.write("rolling back", Weight::Bytes(0), rolls_back)).await;
-        gate.0.send(()).unwrap();
+        gate.0.send(()).expect("the set-up holds");
         assert_eq!(kind(applied.await), Some(StoreErrorKind::Other));
         assert_eq!(kind(in_conflict.await), Some(StoreErrorKind::Other));
         assert!(culprit.await.is_err());
-        assert_eq!(store.head(chat(2)).await.unwrap(), None);
-        store.commit(&two).await.unwrap();
+        assert_eq!(store.head(chat(2)).await.expect("the set-up holds"), None);
+        store.commit(&two).await.expect("the set-up holds");
     });
 }
 
@@ -160,8 +160,8 @@ fn a_write_that_is_dropped_in_the_queue_leaves_the_others_alone() {
         let (one, two) = (commit(chat(1), None, &[1]), commit(chat(2), None, &[1]));
         drop(enqueue(store.commit(&one)).await);
         let kept = enqueue(store.commit(&two)).await;
-        gate.0.send(()).unwrap();
-        kept.await.unwrap();
+        gate.0.send(()).expect("the set-up holds");
+        kept.await.expect("the set-up holds");
         assert_eq!(log(&store, chat(1)).await, []);
         assert_eq!(log(&store, chat(2)).await, two.records());
     });
@@ -181,11 +181,11 @@ fn a_full_queue_makes_the_next_write_wait_and_dropping_it_leaks_no_place() {
             drop(enqueue(store.end(session(1))).await);
         }
         let last = enqueue(store.end(session(1))).await;
-        gate.0.send(()).unwrap();
+        gate.0.send(()).expect("the set-up holds");
         for write in waiting {
-            write.await.unwrap();
+            write.await.expect("the set-up holds");
         }
-        last.await.unwrap();
+        last.await.expect("the set-up holds");
     });
 }
 
@@ -194,19 +194,19 @@ fn a_write_that_panics_closes_the_store_to_writes_and_says_so() {
     run(async {
         let (_folder, store) = store(|options| options);
         let one = commit(chat(1), None, &[1]);
-        store.commit(&one).await.unwrap();
+        store.commit(&one).await.expect("the set-up holds");
         let mut tasks = JoinSet::new();
         let gate = Gate::close(&store, &mut tasks).await;
         let two = commit(chat(2), None, &[1]);
         let in_the_group = enqueue(store.commit(&two)).await;
         let panics = |_: &Connection| -> rusqlite::Result<()> { panic!("on purpose") };
         let culprit = enqueue(store.write("panicking", Weight::Bytes(0), panics)).await;
-        gate.0.send(()).unwrap();
+        gate.0.send(()).expect("the set-up holds");
         assert_eq!(culprit.await.map_err(|error| error.kind()), Err(StoreErrorKind::Unavailable));
         assert_eq!(kind(in_the_group.await), Some(StoreErrorKind::Unavailable));
         assert_eq!(kind(store.commit(&two).await), Some(StoreErrorKind::Unavailable));
         // Reads go on, and see nothing of the group.
-        assert_eq!(store.head(chat(2)).await.unwrap(), None);
+        assert_eq!(store.head(chat(2)).await.expect("the set-up holds"), None);
         assert_eq!(log(&store, chat(1)).await, one.records());
     });
 }
@@ -220,7 +220,7 @@ fn a_read_that_panics_is_an_error_for_its_caller_alone() {
             let result = store.read("panicking", panics).await;
             assert_eq!(result.map_err(|error| error.kind()), Err(StoreErrorKind::Unavailable));
         }
-        assert_eq!(store.head(chat(1)).await.unwrap(), None);
+        assert_eq!(store.head(chat(1)).await.expect("the set-up holds"), None);
     });
 }
 
@@ -233,11 +233,11 @@ fn dropping_the_last_handle_finishes_what_waits() {
         let other = store.clone();
         let one = commit(chat(1), None, &[1]);
         let waiting = enqueue(async move { other.commit(&one).await }).await;
-        tasks.spawn(async { waiting.await.unwrap() });
-        gate.0.send(()).unwrap();
+        tasks.spawn(async { waiting.await.expect("the set-up holds") });
+        gate.0.send(()).expect("the set-up holds");
         drop(store);
-        while tasks.join_next().await.transpose().unwrap().is_some() {}
-        let store = SqliteStore::open(folder.path().join("chats.db")).unwrap();
+        while tasks.join_next().await.transpose().expect("the set-up holds").is_some() {}
+        let store = SqliteStore::open(folder.path().join("chats.db")).expect("the set-up holds");
         assert_eq!(log(&store, chat(1)).await.len(), 1);
     });
 }
@@ -247,25 +247,25 @@ fn positions_and_chats_beyond_the_key_are_refused_and_nothing_is_written() {
     run(async {
         let (_folder, store) = store(|options| options);
         let first = commit(chat(1), None, &[1]);
-        store.commit(&first).await.unwrap();
+        store.commit(&first).await.expect("the set-up holds");
         let to_the_end = |conn: &Connection| conn.execute("UPDATE chat SET last_seq = 4294967294", []);
-        store.write("moving the end", Weight::Bytes(0), to_the_end).await.unwrap();
-        let mut last = store.head(chat(1)).await.unwrap().unwrap();
+        store.write("moving the end", Weight::Bytes(0), to_the_end).await.expect("the set-up holds");
+        let mut last = store.head(chat(1)).await.expect("the set-up holds").expect("the set-up holds");
         assert_eq!(
             kind(store.commit(&commit(chat(1), Some(&last), &[1, 1])).await),
             Some(StoreErrorKind::Full)
         );
-        store.commit(&commit(chat(1), Some(&last), &[1])).await.unwrap();
-        let page = store.records(chat(1), Seq::new(4_294_967_294), 10).await.unwrap();
+        store.commit(&commit(chat(1), Some(&last), &[1])).await.expect("the set-up holds");
+        let page = store.records(chat(1), Seq::new(4_294_967_294), 10).await.expect("the set-up holds");
         assert_eq!(page.iter().map(|record| record.seq.get()).collect::<Vec<_>>(), [4_294_967_295]);
-        assert_eq!(store.records(chat(1), Seq::new(u64::MAX), 10).await.unwrap(), []);
-        last = store.head(chat(1)).await.unwrap().unwrap();
+        assert_eq!(store.records(chat(1), Seq::new(u64::MAX), 10).await.expect("the set-up holds"), []);
+        last = store.head(chat(1)).await.expect("the set-up holds").expect("the set-up holds");
         assert_eq!(kind(store.commit(&commit(chat(1), Some(&last), &[1])).await), Some(StoreErrorKind::Full));
 
         let last_number = |conn: &Connection| conn.execute("UPDATE chat SET no = 2147483647", []);
-        store.write("moving the number", Weight::Bytes(0), last_number).await.unwrap();
+        store.write("moving the number", Weight::Bytes(0), last_number).await.expect("the set-up holds");
         assert_eq!(kind(store.commit(&commit(chat(2), None, &[1])).await), Some(StoreErrorKind::Full));
-        assert_eq!(store.head(chat(2)).await.unwrap(), None);
+        assert_eq!(store.head(chat(2)).await.expect("the set-up holds"), None);
     });
 }
 
@@ -274,7 +274,7 @@ fn a_head_that_a_caller_made_up_cannot_tear_the_log() {
     run(async {
         let (_folder, store) = store(|options| options);
         let first = commit(chat(1), None, &[1, 1]);
-        store.commit(&first).await.unwrap();
+        store.commit(&first).await.expect("the set-up holds");
         for end in [0, 1, 3] {
             let made_up = chatwright_core::Head { last_seq: Seq::new(end), ..first.head().clone() };
             let result = store.commit(&commit(chat(1), Some(&made_up), &[1])).await;
@@ -290,18 +290,18 @@ fn a_purge_overwrites_what_it_removes() {
         let (folder, store) = store(|options| options);
         for n in 0..8 {
             let commit = commit(chat(n), None, &[100, 20_000]);
-            store.commit(&commit).await.unwrap();
+            store.commit(&commit).await.expect("the set-up holds");
         }
         // This drops the locks of the process, which only matters to other processes.
         let words = || {
             ["chats.db", "chats.db-wal"].map(|name| {
-                let bytes = std::fs::read(folder.path().join(name)).unwrap();
+                let bytes = std::fs::read(folder.path().join(name)).expect("the set-up holds");
                 bytes.windows(50).filter(|window| window.iter().all(|byte| *byte == b'x')).count()
             })
         };
         assert!(words()[1] > 0, "the log has the words: {:?}", words());
         for n in 0..8 {
-            store.purge(chat(n)).await.unwrap();
+            store.purge(chat(n)).await.expect("the set-up holds");
         }
         assert_eq!(words(), [0, 0]);
     });

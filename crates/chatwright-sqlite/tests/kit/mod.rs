@@ -23,18 +23,19 @@ pub(crate) fn session(n: u128) -> SessionId {
 }
 
 pub(crate) fn index() -> Index {
-    Index::new(UserId::new("ada").unwrap(), Timestamp::from_millis(1))
+    Index::new(UserId::new("ada").expect("the set-up holds"), Timestamp::from_millis(1))
 }
 
 pub(crate) fn head() -> HeadDraft {
-    HeadDraft::at_rest(index(), &State::default()).unwrap()
+    HeadDraft::at_rest(index(), &State::default()).expect("the set-up holds")
 }
 
 /// Records of such sizes.
 pub(crate) fn drafts(sizes: &[usize]) -> Vec<Draft> {
     let draft = |(part, size): (usize, &usize)| {
         let op = (part == 0).then(|| OpId::from_uuid(Uuid::from_u128(7)));
-        Draft::raw("test.fill/1", op, Timestamp::from_millis(1), &"x".repeat(*size)).unwrap()
+        Draft::raw("test.fill/1", op, Timestamp::from_millis(1), &"x".repeat(*size))
+            .expect("the set-up holds")
     };
     sizes.iter().enumerate().map(draft).collect()
 }
@@ -42,8 +43,8 @@ pub(crate) fn drafts(sizes: &[usize]) -> Vec<Draft> {
 /// The commit after `last` with records of such sizes.
 pub(crate) fn commit(chat: ChatId, last: Option<&Head>, sizes: &[usize]) -> Commit {
     match last {
-        None => Commit::create(chat, head(), drafts(sizes)).unwrap(),
-        Some(last) => Commit::next(chat, last, head(), drafts(sizes)).unwrap(),
+        None => Commit::create(chat, head(), drafts(sizes)).expect("the set-up holds"),
+        Some(last) => Commit::next(chat, last, head(), drafts(sizes)).expect("the set-up holds"),
     }
 }
 
@@ -52,7 +53,7 @@ pub(crate) async fn log(store: &impl ChatStore, chat: ChatId) -> Vec<Record> {
     let mut log: Vec<Record> = Vec::new();
     loop {
         let after = log.last().map_or(Seq::ZERO, |record| record.seq);
-        let page = store.records(chat, after, 1000).await.unwrap();
+        let page = store.records(chat, after, 1000).await.expect("the set-up holds");
         if page.is_empty() {
             return log;
         }
@@ -71,15 +72,20 @@ pub(crate) fn kind(result: Result<(), CommitError>) -> Option<chatwright_core::p
 
 /// Runs a test on one thread, within [`PATIENCE`].
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("the set-up holds");
     runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("within patience") })
 }
 
 /// Every file of a folder with its bytes. Not for files that are open.
 pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let entries = std::fs::read_dir(folder).expect("the set-up holds").map(Result::unwrap);
     let file = |entry: std::fs::DirEntry| {
-        let bytes = if entry.path().is_dir() { Vec::new() } else { std::fs::read(entry.path()).unwrap() };
+        let bytes = if entry.path().is_dir() {
+            Vec::new()
+        } else {
+            std::fs::read(entry.path()).expect("the set-up holds")
+        };
         (entry.file_name().to_string_lossy().into_owned(), bytes)
     };
     entries.map(file).collect()
