@@ -6,7 +6,6 @@
 //!
 //! `CHATWRIGHT_SEED` repeats a run, `CHATWRIGHT_CRASH_ROUNDS` (default 48) makes it longer.
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod kit;
 

@@ -1,5 +1,4 @@
 //! What happens when there is no room: the quota, and a disk that is full.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod kit;
 
