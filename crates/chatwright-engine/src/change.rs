@@ -25,21 +25,13 @@ pub(crate) struct Change<'a> {
 }
 
 /// Who goes on with a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Runner<'a> {
     /// The session that holds the chat begins the next attempt in the same commit.
     Holder(SessionId, &'a Next),
     /// Nobody yet: somebody will claim the chat.
     Nobody,
 }
-
-impl PartialEq for Next {
-    fn eq(&self, other: &Self) -> bool {
-        self.message == other.message && self.model == other.model && self.promoted == other.promoted
-    }
-}
-
-impl Eq for Next {}
 
 impl<'a> Change<'a> {
     pub(crate) fn new(
