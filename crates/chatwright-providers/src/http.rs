@@ -30,8 +30,10 @@ pub enum InvalidModel {
         /// Its name.
         name: String,
     },
-    /// An `https://` address needs the feature `ring`, or a client of the host's own.
-    #[error("an https:// address needs the feature `ring` of chatwright-providers")]
+    /// Without the feature `ring` there is no TLS provider, and a model needs a client of the host's own.
+    #[error(
+        "without the feature `ring` of chatwright-providers a model needs an HTTP client of the host's own"
+    )]
     NoTls,
     /// The HTTP client cannot be built.
     #[error("the HTTP client cannot be built")]
@@ -39,19 +41,19 @@ pub enum InvalidModel {
 }
 
 /// A client that makes one request per call: no retries, no redirects.
-pub(crate) fn client(https: bool) -> Result<Client, InvalidModel> {
+pub(crate) fn client() -> Result<Client, InvalidModel> {
     let builder = Client::builder()
         .retry(reqwest::retry::never())
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true);
-    tls(builder, https)?.build().map_err(InvalidModel::Client)
+    tls(builder)?.build().map_err(InvalidModel::Client)
 }
 
 /// The client's own TLS set-up would panic where no process-wide provider is installed, even for `http://`; so it always
 /// gets one.
 #[cfg(feature = "ring")]
-fn tls(builder: reqwest::ClientBuilder, _https: bool) -> Result<reqwest::ClientBuilder, InvalidModel> {
+fn tls(builder: reqwest::ClientBuilder) -> Result<reqwest::ClientBuilder, InvalidModel> {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -63,7 +65,7 @@ fn tls(builder: reqwest::ClientBuilder, _https: bool) -> Result<reqwest::ClientB
 }
 
 #[cfg(not(feature = "ring"))]
-fn tls(_builder: reqwest::ClientBuilder, _https: bool) -> Result<reqwest::ClientBuilder, InvalidModel> {
+fn tls(_: reqwest::ClientBuilder) -> Result<reqwest::ClientBuilder, InvalidModel> {
     Err(InvalidModel::NoTls)
 }
 

@@ -113,7 +113,7 @@ impl OpenAiChatBuilder {
         }
         let client = match self.client {
             Some(client) => client,
-            None => http::client(url.scheme() == "https")?,
+            None => http::client()?,
         };
         let id = ModelId { provider: self.provider, model: self.model };
         Ok(OpenAiChat { id, url, headers, client, end_after_finish: self.end_after_finish })
