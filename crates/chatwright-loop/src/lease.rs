@@ -78,3 +78,47 @@ impl Moment {
         Self { elapsed: clock.elapsed(), wall: clock.now() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chatwright_core::Uuid;
+    use chatwright_memory::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_that_is_over_stays_over_whatever_is_confirmed_late() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
+        let shared: Arc<dyn Clock> = clock.clone();
+        let sent = Moment::now(&*clock);
+        let session = SessionId::from_uuid(Uuid::nil());
+        let lease = Lease::new(session, shared, Duration::from_secs(10), sent);
+        clock.advance(Duration::from_secs(6));
+        assert_eq!(lease.left(), Duration::from_secs(4));
+        let sent = Moment::now(&*clock);
+        clock.advance(Duration::from_secs(3));
+        assert!(lease.confirm(sent), "it counts from when the renewal was sent");
+        assert_eq!(lease.left(), Duration::from_secs(7));
+        clock.advance(Duration::from_secs(7));
+        assert!(!lease.is_live());
+        assert!(!lease.confirm(Moment::now(&*clock)), "what was dropped must not come back to life");
+        assert!(!lease.is_live());
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_ahead_ends_a_lease_and_one_that_jumps_back_does_not_lengthen_it() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(100_000)));
+        let lease = |clock: &Arc<ManualClock>| {
+            let shared: Arc<dyn Clock> = clock.clone();
+            let session = SessionId::from_uuid(Uuid::nil());
+            Lease::new(session, shared, Duration::from_secs(10), Moment::now(&**clock))
+        };
+        let ahead = lease(&clock);
+        clock.set(Timestamp::from_millis(111_000));
+        assert!(!ahead.is_live());
+        let back = lease(&clock);
+        clock.set(Timestamp::from_millis(50_000));
+        clock.advance(Duration::from_secs(10));
+        assert!(!back.is_live());
+    }
+}

@@ -11,7 +11,9 @@ use chatwright_core::ChatId;
 use chatwright_core::content::{FileData, Output};
 use chatwright_core::head::Status;
 use chatwright_core::model::{ModelCall, ModelId};
-use chatwright_core::port::{Event, LanguageModel, ModelStream, Observer, Tool};
+use chatwright_core::port::{
+    Bus, BusError, BusFrames, Event, LanguageModel, ModelStream, Observer, Tool, Topic,
+};
 use chatwright_core::tool::{Effect, ToolCall, ToolSpec};
 use chatwright_loop::{Chats, Settings};
 use chatwright_memory::MemoryBus;
@@ -204,4 +206,35 @@ async fn a_tool_that_meets_its_deadline_is_abandoned_and_says_whether_its_effect
         let lines = transcript(&chats, chat).await;
         assert!(lines[2].ends_with(words), "{}", lines[2]);
     }
+}
+
+/// A bus that never answers.
+struct Hanging;
+
+#[async_trait]
+impl Bus for Hanging {
+    async fn publish(&self, _: &Topic, _: &[u8]) -> Result<(), BusError> {
+        std::future::pending().await
+    }
+
+    async fn subscribe(&self, _: &Topic) -> Result<BusFrames, BusError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_never_answers_holds_nothing_up() {
+    let world = World::new();
+    let tool = CountTool::new("a", Effect::Once);
+    let mut ports = world.ports(RuleModel::new(echo), vec![tool.clone()]);
+    ports.bus = Arc::new(Hanging);
+    let chats = Chats::new(ports, Settings::default()).expect("a valid setup");
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("use a")).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    assert_eq!(tool.started(), 1);
+    assert_eq!(
+        transcript(&chats, chat).await.last().map(String::as_str),
+        Some("model: The tools said [a 0].")
+    );
 }
