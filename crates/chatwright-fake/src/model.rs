@@ -140,6 +140,7 @@ fn play(reply: Reply) -> ModelStream {
                 finished = true;
                 parts.push(ModelPart::Failure(Box::new(Failure::new("fake", Cause::Truncated))));
             }
+            Step::Bytes(_) => {}
             Step::Ping => parts.push(ModelPart::KeepAlive),
             Step::Pause(time) => pause = Some(time),
             Step::Stall => pause = Some(std::time::Duration::MAX),

@@ -41,6 +41,8 @@ pub struct Reply {
     pub cut_after: Option<usize>,
     /// The streamed body goes out in pieces of so many bytes; 0: an event at a time.
     pub piece_bytes: usize,
+    /// The body has no end of its own: it ends with the connection, as old proxies send it.
+    pub until_close: bool,
     /// How long the headers take.
     pub delay: Duration,
 }
@@ -77,6 +79,8 @@ pub enum Step {
     },
     /// Any data of an event.
     Raw(String),
+    /// Bytes of the body as they are: other line ends, half an event. Only a server sends them.
+    Bytes(Vec<u8>),
     /// A comment: a sign of life.
     Ping,
     /// A pause.
@@ -121,6 +125,7 @@ impl Reply {
             steps,
             cut_after: None,
             piece_bytes: 0,
+            until_close: false,
             delay: Duration::ZERO,
         }
     }
@@ -174,6 +179,13 @@ impl Reply {
     #[must_use]
     pub fn in_pieces_of(mut self, bytes: usize) -> Self {
         self.piece_bytes = bytes;
+        self
+    }
+
+    /// Ends the body with the connection.
+    #[must_use]
+    pub fn until_close(mut self) -> Self {
+        self.until_close = true;
         self
     }
 

@@ -38,6 +38,7 @@ struct State {
     script: Script,
     requests: Mutex<Vec<ReceivedRequest>>,
     streams: AtomicUsize,
+    connections: AtomicUsize,
 }
 
 impl FakeServer {
@@ -51,7 +52,12 @@ impl FakeServer {
     pub async fn start(script: Script) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let state = Arc::new(State { script, requests: Mutex::default(), streams: AtomicUsize::new(0) });
+        let state = Arc::new(State {
+            script,
+            requests: Mutex::default(),
+            streams: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+        });
         let mut accepting = JoinSet::new();
         let shared = Arc::clone(&state);
         accepting.spawn(async move {
@@ -61,6 +67,7 @@ impl FakeServer {
                     accepted = listener.accept() => {
                         if let Ok((stream, _)) = accepted {
                             let state = Arc::clone(&shared);
+                            state.connections.fetch_add(1, Ordering::SeqCst);
                             // A connection that breaks is the client's business.
                             connections.spawn(async move { drop(serve(stream, &state).await) });
                         }
@@ -80,6 +87,11 @@ impl FakeServer {
     /// The requests so far.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.state.requests.lock().clone()
+    }
+
+    /// How many connections it has accepted so far.
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
     }
 
     /// How many replies are being streamed.
@@ -169,15 +181,17 @@ async fn send(reply: &Reply, write: &mut OwnedWriteHalf) -> io::Result<bool> {
         write.write_all(head.as_bytes()).await?;
         return Ok(true);
     }
-    head += "transfer-encoding: chunked\r\n\r\n";
+    head +=
+        if reply.until_close { "connection: close\r\n\r\n" } else { "transfer-encoding: chunked\r\n\r\n" };
     write.write_all(head.as_bytes()).await?;
-    let mut body =
-        Body { left: reply.cut_after.unwrap_or(usize::MAX), piece_bytes: reply.piece_bytes, write };
+    let left = reply.cut_after.unwrap_or(usize::MAX);
+    let mut body = Body { left, piece_bytes: reply.piece_bytes, chunked: !reply.until_close, write };
     let mut calls = 0;
     for step in &reply.steps {
         match step {
             Step::Pause(time) => tokio::time::sleep(*time).await,
             Step::Stall => std::future::pending().await,
+            Step::Bytes(bytes) => body.send(bytes).await?,
             Step::Ping => body.send(b": ping\n\n").await?,
             step => {
                 for data in wire::events(step, &mut calls) {
@@ -191,6 +205,10 @@ async fn send(reply: &Reply, write: &mut OwnedWriteHalf) -> io::Result<bool> {
             return Ok(false);
         }
     }
+    if reply.until_close {
+        write.shutdown().await?;
+        return Ok(false);
+    }
     write.write_all(b"0\r\n\r\n").await?;
     Ok(true)
 }
@@ -198,6 +216,7 @@ async fn send(reply: &Reply, write: &mut OwnedWriteHalf) -> io::Result<bool> {
 struct Body<'a> {
     left: usize,
     piece_bytes: usize,
+    chunked: bool,
     write: &'a mut OwnedWriteHalf,
 }
 
@@ -207,10 +226,12 @@ impl Body<'_> {
         self.left -= bytes.len();
         let size = if self.piece_bytes == 0 { bytes.len().max(1) } else { self.piece_bytes };
         for piece in bytes.chunks(size) {
-            let mut chunk = format!("{:x}\r\n", piece.len()).into_bytes();
-            chunk.extend_from_slice(piece);
-            chunk.extend_from_slice(b"\r\n");
-            self.write.write_all(&chunk).await?;
+            if self.chunked {
+                let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
+                self.write.write_all(&chunk).await?;
+            } else {
+                self.write.write_all(piece).await?;
+            }
             self.write.flush().await?;
             // Let the client read it by itself.
             tokio::task::yield_now().await;

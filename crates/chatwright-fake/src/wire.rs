@@ -30,7 +30,7 @@ pub(crate) fn events(step: &Step, calls: &mut usize) -> Vec<String> {
             vec![json!({"error": {"type": kind, "code": code, "message": message}}).to_string()]
         }
         Step::Raw(data) => vec![data.clone()],
-        Step::Ping | Step::Pause(_) | Step::Stall => Vec::new(),
+        Step::Bytes(_) | Step::Ping | Step::Pause(_) | Step::Stall => Vec::new(),
     }
 }
 

@@ -1,10 +1,13 @@
 //! OpenAI Chat Completions, and servers that speak it.
 
+mod calls;
+mod chunk;
 mod decode;
 mod encode;
 
 pub use decode::ChatDecoder;
 pub use encode::request_body;
+use encode::unsupported;
 
 use std::fmt;
 
@@ -16,8 +19,9 @@ use futures::{FutureExt, StreamExt};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Url};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
-use crate::http::{self, InvalidModel};
+use crate::http::{self, EventStream, Head, InvalidModel};
 use crate::sse::{EVENT_BYTES_MAX, SseItem, SseParser};
 
 /// A model behind OpenAI's Chat Completions API. It keeps M1–M5.
@@ -27,7 +31,16 @@ pub struct OpenAiChat {
     url: Url,
     headers: HeaderMap,
     client: Client,
+    quirks: Quirks,
+}
+
+/// What a server does other than OpenAI.
+#[derive(Clone, Copy, Debug, Default)]
+struct Quirks {
     end_after_finish: bool,
+    no_content_type: bool,
+    max_tokens: bool,
+    no_stream_options: bool,
 }
 
 /// Puts an [`OpenAiChat`] together.
@@ -39,7 +52,7 @@ pub struct OpenAiChatBuilder {
     key: Option<SecretString>,
     headers: Vec<(String, SecretString)>,
     client: Option<Client>,
-    end_after_finish: bool,
+    quirks: Quirks,
 }
 
 impl OpenAiChat {
@@ -55,7 +68,7 @@ impl OpenAiChat {
             key: None,
             headers: Vec::new(),
             client: None,
-            end_after_finish: false,
+            quirks: Quirks::default(),
         }
     }
 }
@@ -93,7 +106,25 @@ impl OpenAiChatBuilder {
 
     /// Takes the end of the stream after a finish reason for the end of the answer, for servers that send no `[DONE]`.
     pub fn end_after_finish(mut self) -> Self {
-        self.end_after_finish = true;
+        self.quirks.end_after_finish = true;
+        self
+    }
+
+    /// Takes a response without a content type for an event stream.
+    pub fn no_content_type(mut self) -> Self {
+        self.quirks.no_content_type = true;
+        self
+    }
+
+    /// Sends `max_tokens` in place of `max_completion_tokens`, for servers that know only the old name.
+    pub fn max_tokens(mut self) -> Self {
+        self.quirks.max_tokens = true;
+        self
+    }
+
+    /// Sends no `stream_options`, for servers that refuse them. They report usage by themselves or not at all.
+    pub fn no_stream_options(mut self) -> Self {
+        self.quirks.no_stream_options = true;
         self
     }
 
@@ -116,7 +147,7 @@ impl OpenAiChatBuilder {
             None => http::client()?,
         };
         let id = ModelId { provider: self.provider, model: self.model };
-        Ok(OpenAiChat { id, url, headers, client, end_after_finish: self.end_after_finish })
+        Ok(OpenAiChat { id, url, headers, client, quirks: self.quirks })
     }
 }
 
@@ -152,30 +183,50 @@ impl OpenAiChat {
                 ));
             }
         }
-        let body = request_body(&self.id, call).to_string();
-        match http::post(self.client, self.url, headers, body, &self.id.provider).await {
+        let body = self.quirks.apply(request_body(&self.id, call)).to_string();
+        let any_type = self.quirks.no_content_type;
+        let begun = http::post(self.client, self.url, headers, body, &self.id.provider, any_type).await;
+        let answer = match begun {
             Err(failure) => fail(failure),
-            Ok(bytes) => {
-                let decoder = ChatDecoder::new(self.id.provider, self.end_after_finish);
-                decoded(bytes, decoder)
+            Ok(stream) => {
+                let decoder = ChatDecoder::new(self.id.provider, self.quirks.end_after_finish);
+                decoded(stream, decoder)
             }
+        };
+        match unsupported(call) {
+            warnings if warnings.is_empty() => answer,
+            warnings => stream::iter([ModelPart::Warnings(warnings)]).chain(answer).boxed(),
         }
     }
 }
 
+impl Quirks {
+    fn apply(self, mut body: Value) -> Value {
+        if let Some(body) = body.as_object_mut() {
+            if self.no_stream_options {
+                body.remove("stream_options");
+            }
+            if self.max_tokens
+                && let Some(most) = body.remove("max_completion_tokens")
+            {
+                body.insert("max_tokens".into(), most);
+            }
+        }
+        body
+    }
+}
+
 /// Parts of a stream of bytes. It ends right after the terminal part, which drops the connection if the server goes on.
-fn decoded(
-    bytes: BoxStream<'static, Result<Vec<u8>, Failure>>,
-    decoder: ChatDecoder,
-) -> BoxStream<'static, ModelPart> {
+fn decoded(EventStream { head, bytes }: EventStream, decoder: ChatDecoder) -> BoxStream<'static, ModelPart> {
     struct Reading {
+        head: Head,
         bytes: BoxStream<'static, Result<Vec<u8>, Failure>>,
         parser: Option<SseParser>,
         decoder: ChatDecoder,
         items: Vec<SseItem>,
     }
     let parser = Some(SseParser::new(EVENT_BYTES_MAX));
-    let reading = Reading { bytes, parser, decoder, items: Vec::new() };
+    let reading = Reading { head, bytes, parser, decoder, items: Vec::new() };
     let batches = stream::unfold(reading, |mut reading| async move {
         let mut parts = Vec::new();
         while parts.is_empty() {
@@ -194,6 +245,9 @@ fn decoded(
             };
             for item in reading.items.drain(..) {
                 match item {
+                    SseItem::Event(event) if event.event == "error" => {
+                        reading.decoder.error_event(&event.data, &mut parts);
+                    }
                     SseItem::Event(event) => reading.decoder.event(&event.data, &mut parts),
                     SseItem::Comment => reading.decoder.keep_alive(&mut parts),
                 }
@@ -203,6 +257,9 @@ fn decoded(
             }
             if reading.decoder.is_done() {
                 reading.parser = None;
+                if let Some(ModelPart::Failure(failure)) = parts.last_mut() {
+                    reading.head.describe(failure);
+                }
             }
         }
         Some((stream::iter(parts), reading))

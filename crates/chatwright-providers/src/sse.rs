@@ -160,6 +160,31 @@ mod tests {
         (items, parser.finish())
     }
 
+    /// The specification word for word, over a whole stream.
+    fn reference(bytes: &[u8]) -> Vec<SseItem> {
+        let text = String::from_utf8_lossy(bytes);
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text).replace("\r\n", "\n").replace('\r', "\n");
+        let (mut items, mut name, mut data) = (Vec::new(), String::new(), String::new());
+        // What follows the last line end is no line.
+        for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "" if line.is_empty() => {
+                    let (event, data) = (std::mem::take(&mut name), std::mem::take(&mut data));
+                    if let Some(data) = data.strip_suffix('\n') {
+                        items.push(SseItem::Event(SseEvent { event, data: data.to_owned() }));
+                    }
+                }
+                "" => items.push(SseItem::Comment),
+                "data" => data += &format!("{value}\n"),
+                "event" => name = value.to_owned(),
+                _ => {}
+            }
+        }
+        items
+    }
+
     fn event(event: &str, data: &str) -> SseItem {
         SseItem::Event(SseEvent { event: event.to_owned(), data: data.to_owned() })
     }
@@ -199,6 +224,20 @@ mod tests {
             let bytes: String = lines.iter().zip(ends).map(|(line, end)| format!("{line}{end}")).collect();
             cuts.sort_unstable();
             prop_assert_eq!(cut(bytes.as_bytes(), &cuts), whole(bytes.as_bytes()));
+            prop_assert_eq!(whole(bytes.as_bytes()).0, reference(bytes.as_bytes()));
+        }
+
+        #[test]
+        fn any_bytes_give_what_the_specification_says(
+            bytes in proptest::collection::vec(
+                prop_oneof![4 => proptest::sample::select(&b"data: event\n\n\n\r\r:x"[..]), 1 => any::<u8>()], 0..60),
+            bom in any::<bool>(),
+            mut cuts in proptest::collection::vec(0..64_usize, 0..20),
+        ) {
+            let bytes = if bom { [&b"\xef\xbb\xbf"[..], &bytes].concat() } else { bytes };
+            cuts.sort_unstable();
+            prop_assert_eq!(cut(&bytes, &cuts), whole(&bytes));
+            prop_assert_eq!(whole(&bytes).0, reference(&bytes));
         }
     }
 }

@@ -1,9 +1,10 @@
 use chatwright_core::content::Metadata;
 use chatwright_core::error::{Cause, Failure};
 use chatwright_core::model::{Finish, FinishReason, ModelPart, Usage};
-use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
+
+use super::calls::Calls;
+use super::chunk::{Chunk, Content, Delta, add_usage};
 
 /// Decodes the data of Chat Completions events, one after the other. It is total: whatever comes in, it ends in exactly one
 /// terminal part. Unknown fields are ignored.
@@ -15,7 +16,7 @@ pub struct ChatDecoder {
     /// The open block's id, or the next one's.
     block_id: Box<str>,
     blocks: usize,
-    calls: Vec<Call>,
+    calls: Calls,
     usage: Usage,
     finish: Option<FinishReason>,
     response_id: Option<Box<str>>,
@@ -28,82 +29,6 @@ enum Block {
     Reasoning,
 }
 
-#[derive(Debug)]
-struct Call {
-    index: Option<u64>,
-    id: Box<str>,
-    name: String,
-    input: String,
-}
-
-#[derive(Deserialize)]
-struct Chunk<'a> {
-    /// Read once; kept as it came so that no event pays for it.
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(default)]
-    choices: Vec<Choice>,
-    usage: Option<Reported>,
-    /// Groq reports its usage here.
-    x_groq: Option<Extra>,
-    error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Extra {
-    usage: Option<Reported>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    #[serde(default)]
-    index: u64,
-    delta: Option<Delta>,
-    finish_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Delta {
-    content: Option<Value>,
-    reasoning_content: Option<String>,
-    reasoning: Option<Value>,
-    refusal: Option<String>,
-    tool_calls: Option<Vec<CallDelta>>,
-}
-
-#[derive(Deserialize)]
-struct CallDelta {
-    index: Option<u64>,
-    id: Option<Box<str>>,
-    function: Option<FunctionDelta>,
-}
-
-#[derive(Deserialize)]
-struct FunctionDelta {
-    name: Option<String>,
-    arguments: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Reported {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    prompt_tokens_details: Option<Cached>,
-    completion_tokens_details: Option<Reasoned>,
-    /// DeepSeek's word for cached tokens.
-    prompt_cache_hit_tokens: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Cached {
-    cached_tokens: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Reasoned {
-    reasoning_tokens: Option<u64>,
-}
-
 impl ChatDecoder {
     /// A decoder that names this provider in failures. `end_after_finish` takes the end of the stream after a finish reason
     /// for the end of the answer.
@@ -114,7 +39,7 @@ impl ChatDecoder {
             block: None,
             block_id: "0".into(),
             blocks: 0,
-            calls: Vec::new(),
+            calls: Calls::default(),
             usage: Usage::default(),
             finish: None,
             response_id: None,
@@ -132,12 +57,31 @@ impl ChatDecoder {
         if self.done {
             return;
         }
-        if data.trim() == "[DONE]" {
-            return self.complete(parts);
+        match data.trim() {
+            "[DONE]" => return self.complete(parts),
+            // A sign of life without a comment.
+            "" => return self.keep_alive(parts),
+            _ => {}
         }
-        match serde_json::from_str::<Chunk<'_>>(data) {
-            Ok(chunk) => self.chunk(chunk, parts),
-            Err(error) => self.protocol(&format!("an event does not decode: {error}"), parts),
+        // A list would decode too, as the fields in their order.
+        let chunk = match data.trim_start().starts_with('{') {
+            true => serde_json::from_str::<Chunk<'_>>(data).map_err(|error| error.to_string()),
+            false => Err("it is no object".to_owned()),
+        };
+        match chunk {
+            Ok(chunk) => self.chunk(chunk, data, parts),
+            Err(words) => {
+                let failure = Failure::new(self.provider.clone(), Cause::Protocol).with_body(data);
+                self.fail(failure.with_message(format!("an event does not decode: {words}")), parts);
+            }
+        }
+    }
+
+    /// Takes the data of an event that the server named `error`.
+    pub fn error_event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
+        if !self.done {
+            let error: Value = serde_json::from_str(data).unwrap_or_else(|_| data.into());
+            self.error(error.get("error").unwrap_or(&error), data, parts);
         }
     }
 
@@ -172,41 +116,43 @@ impl ChatDecoder {
         self.fail(Failure::new(self.provider.clone(), Cause::Protocol).with_message(words), parts);
     }
 
-    fn chunk(&mut self, chunk: Chunk<'_>, parts: &mut Vec<ModelPart>) {
-        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
-            return self.error(&error, parts);
+    fn chunk(&mut self, mut chunk: Chunk<'_>, data: &str, parts: &mut Vec<ModelPart>) {
+        if let Some(error) = chunk.take_error(data) {
+            return self.error(&error, data, parts);
         }
         if self.response_id.is_none() {
-            let id = chunk.id.and_then(|id| serde_json::from_str::<Box<str>>(id.get()).ok());
-            self.response_id = id.filter(|id| !id.is_empty());
+            self.response_id = chunk.id().map(Into::into);
         }
-        if let Some(usage) = chunk.usage.or(chunk.x_groq.and_then(|extra| extra.usage)) {
-            self.usage(&usage);
+        if let Some(usage) = chunk.take_usage() {
+            add_usage(&mut self.usage, &usage);
         }
         // One answer is asked for; a server that gives more is read for its first.
-        for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
-            if let Some(delta) = choice.delta {
-                self.delta(delta, parts);
+        for choice in chunk.choices.into_iter().flatten().filter(|choice| choice.index.unwrap_or(0) == 0) {
+            if let Some(reason) = choice.finish_reason() {
+                self.finish = Some(finish_reason(reason));
             }
-            if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
-                self.finish = Some(finish_reason(&reason));
+            if let Some(delta) = choice.delta.filter(|_| !self.done) {
+                self.delta(delta, parts);
             }
         }
     }
 
-    fn delta(&mut self, delta: Delta, parts: &mut Vec<ModelPart>) {
-        let reasoning =
-            delta.reasoning_content.or(delta.reasoning.as_ref().and_then(Value::as_str).map(str::to_owned));
-        self.reasoning(reasoning.unwrap_or_default(), parts);
+    fn delta(&mut self, mut delta: Delta<'_>, parts: &mut Vec<ModelPart>) {
+        if let Some(thought) = delta.take_reasoning() {
+            self.reasoning(thought, parts);
+        }
         match delta.content {
-            Some(Value::String(text)) => self.text(text, parts),
-            Some(Value::Array(items)) => items.into_iter().for_each(|item| self.content_item(&item, parts)),
-            _ => {}
+            Some(Content::Text(text)) => self.text(text, parts),
+            Some(Content::Items(items)) => items.iter().for_each(|item| self.content_item(item, parts)),
+            None => {}
         }
         // A refusal is what the model says to the user.
         self.text(delta.refusal.unwrap_or_default(), parts);
-        for call in delta.tool_calls.into_iter().flatten() {
-            self.call(call, parts);
+        for call in delta.tool_calls.iter().flatten() {
+            self.close_block(parts);
+            if let Err(words) = self.calls.push(call, parts) {
+                return self.protocol(words, parts);
+            }
         }
     }
 
@@ -260,72 +206,7 @@ impl ChatDecoder {
         });
     }
 
-    fn call(&mut self, delta: CallDelta, parts: &mut Vec<ModelPart>) {
-        let (name, arguments) = match delta.function {
-            Some(function) => (function.name.unwrap_or_default(), function.arguments),
-            None => (String::new(), None),
-        };
-        // Most servers send arguments as text, a few as an object.
-        let arguments = match arguments {
-            Some(Value::String(text)) => text,
-            Some(Value::Null) | None => String::new(),
-            Some(value) => value.to_string(),
-        };
-        let at = match self.known(&delta.index, delta.id.as_deref()) {
-            Some(at) => at,
-            None => {
-                let id = delta.id.filter(|id| !id.is_empty());
-                let id = id.unwrap_or_else(|| format!("call_{}", self.calls.len()).into());
-                self.close_block(parts);
-                parts.push(ModelPart::ToolInputStart {
-                    id: id.clone(),
-                    name: name.clone().into(),
-                    provider_executed: false,
-                });
-                self.calls.push(Call { index: delta.index, id, name: name.clone(), input: String::new() });
-                self.calls.len() - 1
-            }
-        };
-        let call = &mut self.calls[at];
-        if call.name.is_empty() {
-            call.name = name;
-        }
-        if !arguments.is_empty() {
-            call.input.push_str(&arguments);
-            parts.push(ModelPart::ToolInputDelta { id: call.id.clone(), delta: arguments });
-        }
-    }
-
-    /// The call that a piece belongs to: by its index, or without one by its id, or else the last one.
-    fn known(&self, index: &Option<u64>, id: Option<&str>) -> Option<usize> {
-        let id = id.filter(|id| !id.is_empty());
-        match (index, id) {
-            (Some(_), id) => self.calls.iter().position(|call| {
-                // Some servers give every call the index 0 and a new id.
-                call.index == *index && id.is_none_or(|id| *call.id == *id)
-            }),
-            (None, Some(id)) => self.calls.iter().position(|call| *call.id == *id),
-            (None, None) => self.calls.len().checked_sub(1),
-        }
-    }
-
-    fn usage(&mut self, reported: &Reported) {
-        let cached = reported.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens);
-        let cached = cached.or(reported.prompt_cache_hit_tokens);
-        self.usage = Usage {
-            // Prompt tokens count the cached ones here.
-            input: reported.prompt_tokens.map(|prompt| prompt.saturating_sub(cached.unwrap_or(0))),
-            output: reported.completion_tokens,
-            reasoning: reported
-                .completion_tokens_details
-                .as_ref()
-                .and_then(|details| details.reasoning_tokens),
-            cache_read: cached,
-            cache_write: None,
-        };
-    }
-
-    fn error(&mut self, error: &Value, parts: &mut Vec<ModelPart>) {
+    fn error(&mut self, error: &Value, data: &str, parts: &mut Vec<ModelPart>) {
         let word = |value: &Value| match value {
             Value::String(text) => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),
@@ -335,7 +216,8 @@ impl ChatDecoder {
         let (kind, code) = (word(&error["type"]), word(&error["code"]));
         let failure = Failure::new(self.provider.clone(), Cause::InStream)
             .with_error(kind.as_deref(), code.as_deref())
-            .with_message(message);
+            .with_message(message)
+            .with_body(data);
         self.fail(failure, parts);
     }
 
@@ -345,15 +227,8 @@ impl ChatDecoder {
             return self.fail(Failure::new(self.provider.clone(), Cause::Truncated), parts);
         };
         self.close_block(parts);
-        for call in std::mem::take(&mut self.calls) {
-            parts.push(ModelPart::ToolInputEnd { id: call.id.clone() });
-            parts.push(ModelPart::ToolCall {
-                id: call.id,
-                name: call.name.into(),
-                input: call.input,
-                provider_executed: false,
-                metadata: Metadata::new(),
-            });
+        if let Err(words) = self.calls.finish(reason, parts) {
+            return self.protocol(words, parts);
         }
         self.done = true;
         let (usage, response_id) = (self.usage, self.response_id.take());

@@ -11,7 +11,8 @@ pub fn request_body(id: &ModelId, call: &ModelCall) -> Value {
     body.insert("stream".into(), true.into());
     body.insert("stream_options".into(), json!({"include_usage": true}));
     let tools: Vec<Value> = call.tools.iter().map(tool).collect();
-    if !tools.is_empty() {
+    let has_tools = !tools.is_empty();
+    if has_tools {
         body.insert("tools".into(), tools.into());
     }
     let mut set = |name: &str, value: Option<Value>| {
@@ -19,7 +20,9 @@ pub fn request_body(id: &ModelId, call: &ModelCall) -> Value {
             body.insert(name.into(), value);
         }
     };
-    set("tool_choice", call.tool_choice.as_ref().map(tool_choice));
+    // A choice among no tools is refused.
+    let choice = call.tool_choice.as_ref().filter(|_| has_tools);
+    set("tool_choice", choice.map(tool_choice));
     set("max_completion_tokens", call.max_output_tokens.map(Into::into));
     set("temperature", call.temperature.map(Into::into));
     set("top_p", call.top_p.map(Into::into));
@@ -58,7 +61,9 @@ fn user_content(content: &[Part]) -> Value {
     if let ([Part::Text { text, .. }], true) = (content, only_text) {
         return text.as_str().into();
     }
-    content.iter().filter_map(user_part).collect()
+    let parts: Vec<Value> = content.iter().filter_map(user_part).collect();
+    // A list of nothing is refused.
+    if parts.is_empty() { "".into() } else { parts.into() }
 }
 
 fn user_part(part: &Part) -> Option<Value> {
@@ -76,6 +81,27 @@ fn user_part(part: &Part) -> Option<Value> {
         }
         _ => return None,
     })
+}
+
+/// What the format has no place for, in words for [`ModelPart::Warnings`](chatwright_core::model::ModelPart::Warnings).
+pub(super) fn unsupported(call: &ModelCall) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if call.top_k.is_some() {
+        warnings.push("top_k is not supported".to_owned());
+    }
+    for message in &call.prompt {
+        for part in &message.content {
+            let lost = match (message.role, part) {
+                (Role::User, Part::File { media_type, .. }) if user_part(part).is_none() => media_type,
+                (Role::System | Role::Assistant, Part::File { media_type, .. }) => media_type,
+                (Role::Tool, Part::ToolResult { output: Output::Media { media_type, .. }, .. }) => media_type,
+                _ => continue,
+            };
+            let role = format!("{:?}", message.role).to_ascii_lowercase();
+            warnings.push(format!("a file of type {lost} in a {role} message was left out"));
+        }
+    }
+    warnings
 }
 
 fn assistant(content: &[Part]) -> Value {

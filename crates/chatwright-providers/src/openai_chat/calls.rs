@@ -1,0 +1,154 @@
+//! The calls of an answer, put together from their pieces.
+
+use chatwright_core::content::Metadata;
+use chatwright_core::model::{FinishReason, ModelPart};
+
+use super::chunk::CallDelta;
+
+/// Most calls of one answer.
+const CALLS_MAX: usize = 1_024;
+
+/// Most bytes of arguments of one answer.
+const INPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    calls: Vec<Call>,
+    input_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Call {
+    index: Option<u64>,
+    id: Box<str>,
+    name: String,
+    input: String,
+    announced: bool,
+}
+
+impl Calls {
+    /// Takes a piece.
+    ///
+    /// # Errors
+    /// What is over its bound.
+    pub(super) fn push(
+        &mut self,
+        delta: &CallDelta<'_>,
+        parts: &mut Vec<ModelPart>,
+    ) -> Result<(), &'static str> {
+        let (id, name, arguments) = (delta.id(), delta.name(), delta.arguments());
+        self.input_bytes += arguments.len() + name.len();
+        if self.input_bytes > INPUT_BYTES_MAX {
+            return Err("the arguments of the calls are too large");
+        }
+        let at = match self.known(delta.index, id, name) {
+            Some(at) => at,
+            None if self.calls.len() == CALLS_MAX => return Err("too many calls in one answer"),
+            None => {
+                self.calls.push(Call {
+                    index: delta.index,
+                    id: Box::default(),
+                    name: String::new(),
+                    input: String::new(),
+                    announced: false,
+                });
+                self.calls.len() - 1
+            }
+        };
+        let call = &mut self.calls[at];
+        if !call.announced {
+            if call.id.is_empty() {
+                call.id = id.unwrap_or_default().into();
+            }
+            // Most servers send the name once, some with every piece, a few in pieces.
+            if call.name != name {
+                call.name.push_str(name);
+            }
+        }
+        call.input.push_str(&arguments);
+        if call.announced {
+            if !arguments.is_empty() {
+                parts.push(ModelPart::ToolInputDelta { id: call.id.clone(), delta: arguments });
+            }
+        } else if !call.name.is_empty() && !call.input.is_empty() {
+            // Its arguments have begun, so its name is whole.
+            call.announce(at, parts);
+        }
+        Ok(())
+    }
+
+    /// Ends every call. A call is complete only if its arguments may be the whole of them: where the model did not end
+    /// by itself, they must at least be JSON.
+    ///
+    /// # Errors
+    /// There is a call of no tool.
+    pub(super) fn finish(
+        &mut self,
+        reason: FinishReason,
+        parts: &mut Vec<ModelPart>,
+    ) -> Result<(), &'static str> {
+        let ended = matches!(reason, FinishReason::Stop | FinishReason::ToolCalls);
+        // A piece that said nothing is no call.
+        self.calls.retain(|call| !(call.name.is_empty() && call.input.is_empty()));
+        if self.calls.iter().any(|call| call.name.is_empty()) {
+            return Err("a call names no tool");
+        }
+        for (at, mut call) in std::mem::take(&mut self.calls).into_iter().enumerate() {
+            if !call.announced {
+                call.announce(at, parts);
+            }
+            if ended && call.input.trim().is_empty() {
+                call.input = "{}".to_owned();
+            }
+            parts.push(ModelPart::ToolInputEnd { id: call.id.clone() });
+            if ended || serde_json::from_str::<serde::de::IgnoredAny>(&call.input).is_ok() {
+                parts.push(ModelPart::ToolCall {
+                    id: call.id,
+                    name: call.name.into(),
+                    input: call.input,
+                    provider_executed: false,
+                    metadata: Metadata::new(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The call that a piece belongs to; `None` if it begins one.
+    fn known(&self, index: Option<u64>, id: Option<&str>, name: &str) -> Option<usize> {
+        let calls = &self.calls;
+        match (index, id) {
+            // The newest of an index: some servers give every call the index 0, with an id and a name of its own. An id
+            // alone tells nothing: others make one up for every piece.
+            (Some(_), id) => calls.iter().rposition(|call| call.index == index).filter(|&at| {
+                let call = &calls[at];
+                let other = id.is_some_and(|id| !call.id.is_empty() && *call.id != *id);
+                !other || name.is_empty()
+            }),
+            (None, Some(id)) => calls.iter().rposition(|call| *call.id == *id),
+            // A name begins a call, unless it repeats that of a call whose arguments are not whole.
+            (None, None) => calls.len().checked_sub(1).filter(|&at| {
+                let call = &calls[at];
+                name.is_empty() || (call.name == name && !call.is_whole())
+            }),
+        }
+    }
+}
+
+impl Call {
+    fn is_whole(&self) -> bool {
+        serde_json::from_str::<serde::de::IgnoredAny>(&self.input).is_ok()
+    }
+
+    fn announce(&mut self, at: usize, parts: &mut Vec<ModelPart>) {
+        self.announced = true;
+        if self.id.is_empty() {
+            self.id = format!("call_{at}").into();
+        }
+        let (id, name) = (self.id.clone(), self.name.as_str().into());
+        parts.push(ModelPart::ToolInputStart { id, name, provider_executed: false });
+        if !self.input.is_empty() {
+            parts.push(ModelPart::ToolInputDelta { id: self.id.clone(), delta: self.input.clone() });
+        }
+    }
+}
