@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use chatwright_core::limits::{PAGE_BYTES_MAX, PAGE_ITEMS_MAX, REVISIONS_MAX};
+use chatwright_core::limits::PAGE_BYTES_MAX;
 use chatwright_core::port::{Actual, ChatStore, CommitError, Due, DueAfter, StoreError, StoreErrorKind};
 use chatwright_core::{
     ChatId, Commit, Head, Json, Kind, OrganizationId, Record, Revision, Seq, SessionId, Timestamp, UserId,
@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::SqliteStore;
 use crate::columns::{blob, chat_id, now, number, optional_session_id, optional_time, signed};
-use crate::error::{check_count, damaged};
+use crate::error::damaged;
 use crate::writer::Weight;
 
 /// A position takes the low 32 bits of a record's key (see the migration).
@@ -35,12 +35,12 @@ impl ChatStore for SqliteStore {
     }
 
     async fn records(&self, chat: ChatId, after: Seq, limit: usize) -> Result<Vec<Record>, StoreError> {
-        check_count("the limit of a page", limit, 1, PAGE_ITEMS_MAX)?;
+        StoreError::check_page(limit)?;
         self.read("reading records", move |conn| records(conn, chat, after, limit)).await
     }
 
     async fn due(&self, after: Option<DueAfter>, limit: usize) -> Result<Vec<Due>, StoreError> {
-        check_count("the limit of a page", limit, 1, PAGE_ITEMS_MAX)?;
+        StoreError::check_page(limit)?;
         self.read("listing due chats", move |conn| due(conn, after, limit)).await
     }
 
@@ -50,12 +50,12 @@ impl ChatStore for SqliteStore {
         after: Option<ChatId>,
         limit: usize,
     ) -> Result<Vec<ChatId>, StoreError> {
-        check_count("the limit of a page", limit, 1, PAGE_ITEMS_MAX)?;
+        StoreError::check_page(limit)?;
         self.read("listing held chats", move |conn| held(conn, session, after, limit)).await
     }
 
     async fn revisions(&self, chats: &[ChatId]) -> Result<Vec<Option<Revision>>, StoreError> {
-        check_count("the number of chats", chats.len(), 0, REVISIONS_MAX)?;
+        StoreError::check_revisions(chats.len())?;
         let chats = chats.to_vec();
         self.read("reading revisions", move |conn| revisions(conn, &chats)).await
     }

@@ -1,6 +1,5 @@
 use async_trait::async_trait;
 use chatwright_core::head::Index;
-use chatwright_core::limits::PAGE_ITEMS_MAX;
 use chatwright_core::port::{ChatDirectory, DirectoryFilter, DirectoryPage, Listed, StoreError};
 use chatwright_core::{OrganizationId, Revision, UserId};
 use rusqlite::types::Value;
@@ -8,13 +7,13 @@ use rusqlite::{Connection, params_from_iter};
 
 use crate::SqliteStore;
 use crate::columns::{blob, chat_id, number};
-use crate::error::{check_count, damaged};
+use crate::error::damaged;
 
 /// Upholds C1–C3. Lists by owner and by parent walk an index; the others look at every chat.
 #[async_trait]
 impl ChatDirectory for SqliteStore {
     async fn list(&self, filter: &DirectoryFilter, page: DirectoryPage) -> Result<Vec<Listed>, StoreError> {
-        check_count("the limit of a page", page.limit, 1, PAGE_ITEMS_MAX)?;
+        StoreError::check_page(page.limit)?;
         let filter = filter.clone();
         self.read("listing chats", move |conn| list(conn, &filter, page)).await
     }

@@ -25,14 +25,6 @@ pub(crate) fn at(path: &Path, kind: StoreErrorKind, cause: impl fmt::Display) ->
     StoreError::new(kind, format!("cannot open {}: {cause}", path.display()))
 }
 
-/// A page or a list outside its bound.
-pub(crate) fn check_count(what: &str, count: usize, min: usize, max: usize) -> Result<(), StoreError> {
-    if (min..=max).contains(&count) {
-        return Ok(());
-    }
-    Err(StoreError::new(StoreErrorKind::Invalid, format!("{what} must be {min} to {max}, not {count}")))
-}
-
 /// What is stored is not what this store writes. It is told without the words that are stored.
 pub(crate) fn damaged(column: usize, what: &'static str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Null, what.into())

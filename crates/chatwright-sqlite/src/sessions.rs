@@ -1,14 +1,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chatwright_core::limits::{ADDRESS_BYTES_MAX, PAGE_ITEMS_MAX};
+use chatwright_core::limits::ADDRESS_BYTES_MAX;
 use chatwright_core::port::{BeginError, Renewed, Session, SessionStore, StoreError, StoreErrorKind};
 use chatwright_core::{SessionId, Timestamp, TooLarge};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::SqliteStore;
 use crate::columns::{blob, now, session_id};
-use crate::error::check_count;
 use crate::writer::Weight;
 
 /// What a session brings, roughly.
@@ -45,7 +44,7 @@ impl SessionStore for SqliteStore {
     }
 
     async fn expired(&self, after: Option<SessionId>, limit: usize) -> Result<Vec<Session>, StoreError> {
-        check_count("the limit of a page", limit, 1, PAGE_ITEMS_MAX)?;
+        StoreError::check_page(limit)?;
         self.read("listing expired sessions", move |conn| expired(conn, after, limit)).await
     }
 
