@@ -39,6 +39,8 @@ pub enum Layer {
     Tool,
     /// The configuration: no key, no such model, a malformed setting.
     Config,
+    /// The host itself: its hooks, its disk, anything of its own that has no layer above.
+    Host,
 }
 
 /// How a call failed.
@@ -61,19 +63,35 @@ pub enum Cause {
     Tls,
     /// The connection was reset or closed.
     Reset,
-    /// An HTTP/2 stream or connection error with its reason code (RFC 9113, section 7).
+    /// An HTTP/2 stream error with its reason code (RFC 9113, section 7). A GOAWAY is [`Reset`](Self::Reset).
     Http2 {
         /// The error code.
         reason: u32,
+        /// Whether the peer reset the stream; otherwise our own side did.
+        remote: bool,
     },
-    /// A deadline of ours or of the transport ran out.
+    /// A wait of the attempt ran out: the transport's own or a guard's.
     Timeout(TimeoutPhase),
-    /// The caller cancelled the call.
-    Canceled,
+    /// A deadline for more than this attempt passed.
+    Deadline(Party),
+    /// The call was cancelled.
+    Canceled(Party),
     /// The request could not be built: invalid arguments or configuration.
     Request,
     /// None of the others.
     Other,
+}
+
+/// Whose cancel or deadline ended a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Party {
+    /// Whoever made the call: nobody waits for the answer any more.
+    Caller,
+    /// The provider or the transport, while the caller still waits.
+    Provider,
+    /// It could not be told.
+    Unknown,
 }
 
 /// Which wait ran out.
@@ -152,9 +170,42 @@ impl Failure {
         self
     }
 
+    /// Removes every occurrence of a secret that the caller knows, such as the key that the request was sent with.
+    /// Providers echo keys in headers, bodies and messages.
+    ///
+    /// Secrets of fewer than 6 bytes are left alone: they would take words apart.
+    #[must_use]
+    pub fn without_secret(mut self, secret: &str) -> Self {
+        let scrub = |text: &mut Box<str>| {
+            if text.contains(secret) {
+                *text = text.replace(secret, crate::redact::MARK).into();
+            }
+        };
+        if secret.len() >= 6 {
+            self.headers.iter_mut().for_each(|(_, value)| scrub(value));
+            let texts = [&mut self.body, &mut self.error_type, &mut self.error_code, &mut self.message];
+            texts.into_iter().flatten().for_each(scrub);
+        }
+        self
+    }
+
     /// The first header of that name; case does not matter.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| &**v)
+    }
+}
+
+/// The headers of a failure, by name without regard to case, values trimmed.
+#[derive(Clone, Copy)]
+pub(crate) struct Headers<'a>(pub(crate) &'a [(Box<str>, Box<str>)]);
+
+impl<'a> Headers<'a> {
+    pub(crate) fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.0.iter().map(|(name, value)| (name.trim(), value.trim()))
+    }
+
+    pub(crate) fn all(self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }
 
@@ -185,12 +236,13 @@ impl fmt::Display for Cause {
             Self::Connect => "could not connect",
             Self::Tls => "the TLS handshake failed",
             Self::Reset => "the connection was reset",
-            Self::Http2 { reason } => return write!(f, "HTTP/2 error {reason}"),
+            Self::Http2 { reason, .. } => return write!(f, "HTTP/2 error {reason}"),
             Self::Timeout(TimeoutPhase::Connect) => "timed out while connecting",
             Self::Timeout(TimeoutPhase::StartUp) => "no content within the start-up time",
             Self::Timeout(TimeoutPhase::Silence) => "the stream fell silent",
             Self::Timeout(TimeoutPhase::Total) => "the attempt took too long",
-            Self::Canceled => "canceled",
+            Self::Deadline(_) => "the deadline passed",
+            Self::Canceled(_) => "canceled",
             Self::Request => "the request could not be built",
             Self::Other => "failed",
         })

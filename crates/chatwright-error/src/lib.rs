@@ -19,6 +19,27 @@
 //! assert!(!format!("{failure:?}").contains("rate_limit"));
 //! ```
 
+mod body;
+mod classify;
+mod codes;
 mod failure;
+mod hint;
+mod message;
+mod payload;
+pub mod provider;
+mod redact;
+mod text;
+mod verdict;
 
-pub use failure::{BODY_BYTES_MAX, Cause, Failure, Layer, TimeoutPhase};
+pub use classify::classify;
+pub use failure::{BODY_BYTES_MAX, Cause, Failure, Layer, Party, TimeoutPhase};
+pub use payload::{ERROR_INFO_SCHEMA, ErrorInfo, RETRY_EVENT_SCHEMA, RetryEvent};
+pub use redact::redact;
+pub use verdict::{Advice, Kind, Reason, UnknownKind, Verdict};
+
+use std::time::Duration;
+
+/// Longest wait of a provider's that is believed; a longer one is cut to this.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Most characters of a [`Verdict::detail`].
+pub const DETAIL_SCALARS_MAX: usize = 500;

@@ -219,7 +219,13 @@ fn transport(provider: &str, error: &reqwest::Error) -> Failure {
 /// What an error of a lower layer means, where its type tells.
 fn known(error: &(dyn Error + 'static)) -> Option<Cause> {
     if let Some(error) = error.downcast_ref::<h2::Error>() {
-        return error.reason().map(|reason| Cause::Http2 { reason: reason.into() });
+        // The peer closes the connection; that stream has no fault of its own.
+        if error.is_go_away() && error.is_remote() {
+            return Some(Cause::Reset);
+        }
+        return error
+            .reason()
+            .map(|reason| Cause::Http2 { reason: reason.into(), remote: error.is_remote() });
     }
     if let Some(error) = error.downcast_ref::<hyper::Error>() {
         return (error.is_parse() && !error.is_incomplete_message()).then_some(Cause::Protocol);
@@ -245,7 +251,7 @@ mod tests {
     #[test]
     fn errors_of_lower_layers_are_known_by_their_type_also_inside_io_errors() {
         let refused = h2::Error::from(h2::Reason::REFUSED_STREAM);
-        assert_eq!(known(&refused), Some(Cause::Http2 { reason: 7 }));
+        assert_eq!(known(&refused), Some(Cause::Http2 { reason: 7, remote: false }));
         assert_eq!(known(&std::io::Error::from(ErrorKind::ConnectionReset)), Some(Cause::Reset));
         assert_eq!(known(&std::io::Error::other("certificate, tls, closed")), None, "words prove nothing");
         #[cfg(feature = "ring")]

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Kind;
+use super::{ErrorInfo, Kind};
 use crate::content::{Output, Part};
 use crate::head::{CallKind, ClientType, KeyHash, Labels, Title, UnitKind};
 use crate::model::{FinishReason, ModelId, Usage};
@@ -655,27 +655,6 @@ pub enum StopReason {
 pub struct ChatError {
     /// What went wrong.
     pub error: ErrorInfo,
-}
-
-/// What went wrong, as users see it: free of secrets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorInfo {
-    /// For people.
-    pub message: Box<str>,
-    /// The kind, for programs, for example `rate_limit`.
-    pub kind: Box<str>,
-    /// The provider's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider: Option<Box<str>>,
-    /// Whether trying again may help.
-    #[serde(default)]
-    pub retryable: bool,
-    /// The HTTP status.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status_code: Option<u16>,
-    /// More for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub detail: Option<Box<str>>,
 }
 
 /// Data of `history.cut`.

@@ -1,0 +1,259 @@
+//! Takes secrets out of what providers say.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+use crate::DETAIL_SCALARS_MAX;
+
+/// What stands where a secret was.
+pub(crate) const MARK: &str = "[REDACTED]";
+
+/// Removes what is, or may be, a secret: the values of fields that are named like one, bearer tokens, cookies, keys of
+/// known shapes, long random words, and the user, the query and the fragment of URLs.
+///
+/// It knows shapes, not values: secrets that are known are removed from a failure by
+/// [`Failure::without_secret`](crate::Failure::without_secret). Time linear in the length of the text.
+///
+/// ```
+/// use chatwright_error::redact;
+///
+/// assert_eq!(redact("Incorrect API key: sk-abcdef1234567890"), "Incorrect API key: [REDACTED]");
+/// assert_eq!(redact("GET https://me:pw@api.example.com/v1?key=1#x failed"), "GET https://api.example.com/v1 failed");
+/// ```
+pub fn redact(text: &str) -> Cow<'_, str> {
+    static URL: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r#"(?i-u)\b([a-z][a-z0-9+.-]{1,20})://((?u-i:[^ \t\r\n"'<>`\\])*)"#));
+    // A header line holds several values: everything to its end goes.
+    static LINE: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(
+            r#"(?i-u)\b((?:proxy-)?authorization|(?:set-)?cookie)(\\?["']?\s*[:=]\s*\\?["']?)(?u-i:[^"'\r\n\\])+"#,
+        )
+    });
+    static FIELD: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(
+            r#"(?ix-u)\b([\w-]*(?:api[-_\ ]?key|apikey|secret|passw(?:or)?d|passphrase|pwd|access[-_]?key(?:[-_]?id)?|
+               subscription[-_]?key|private[-_]?key|auth[-_]?token|access[-_]?token|refresh[-_]?token|id[-_]?token|
+               session[-_]?(?:id|token|key)|client[-_]?secret|credentials?|signature|bearer|token|x-amz-[\w-]+|sig|jwt|key)
+               (?:\ provided)?)
+               (\\?["']?\s*[:=]\s*\\?["']?|\\?["']\s+is\s+)((?u-i:[^\ \t\r\n"'&,;}\])\\]){4,})"#,
+        )
+    });
+    static BEARER: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"(?i-u)\b(bearer|basic|token)(\s+)([\w.~+/=:-]{8,})"));
+    static WORD: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?-u)[A-Za-z0-9_][A-Za-z0-9_.~+/=:@-]{11,}"));
+
+    let mut text = Cow::Borrowed(text);
+    if text.contains("://") {
+        replace(&mut text, &URL, |found| format!("{}://{}", &found[1], bare_address(&found[2])));
+    }
+    replace(&mut text, &LINE, |found| format!("{}{}{MARK}", &found[1], &found[2]));
+    if text.contains([':', '=']) || text.contains(" is ") {
+        replace(&mut text, &FIELD, |found| match is_plain(&found[3]) {
+            true => found[0].to_owned(),
+            false => format!("{}{}{MARK}", &found[1], &found[2]),
+        });
+    }
+    replace(&mut text, &BEARER, |found| {
+        match found[3].bytes().any(|byte| byte.is_ascii_digit()) || found[3].len() > 20 {
+            true => format!("{}{}{MARK}", &found[1], &found[2]),
+            false => found[0].to_owned(),
+        }
+    });
+    replace(&mut text, &WORD, |found| without_keys(&found[0]));
+    text
+}
+
+fn pattern(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a valid pattern")
+}
+
+fn replace(text: &mut Cow<'_, str>, pattern: &Regex, with: impl Fn(&Captures<'_>) -> String) {
+    if let Cow::Owned(new) = pattern.replace_all(text, with) {
+        *text = Cow::Owned(new);
+    }
+}
+
+/// Host and path of an address: no user, no query, no fragment.
+fn bare_address(address: &str) -> &str {
+    let end = address.find(['?', '#']).unwrap_or(address.len());
+    let address = &address[..end];
+    let host = address.find('/').unwrap_or(address.len());
+    address[..host].rfind('@').map_or(address, |at| &address[at + 1..])
+}
+
+/// Whether the value of a field that is named like a secret is certainly none: a number, or words such as `null`.
+fn is_plain(value: &str) -> bool {
+    matches!(
+        value,
+        "null" | "none" | "true" | "false" | "invalid" | "missing" | "required" | "expired" | "[REDACTED"
+    ) || (value.len() <= 9 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+}
+
+/// Beginnings of keys that vendors hand out.
+const PREFIXES: &[&str] = &[
+    "sk-",
+    "sk_",
+    "pk-",
+    "pk_",
+    "rk_",
+    "sess-",
+    "key-",
+    "xai-",
+    "gsk_",
+    "hf_",
+    "r8_",
+    "nvapi-",
+    "pplx-",
+    "fw_",
+    "tgp_",
+    "csk-",
+    "AIza",
+    "ya29.",
+    "AKIA",
+    "ASIA",
+    "ABSK",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxa-",
+    "xoxp-",
+    "xoxs-",
+    "eyJ",
+    "SG.",
+    "whsec_",
+    "npm_",
+    "pypi-",
+    "dop_v1_",
+    "vcp_",
+    "lsv2_",
+];
+
+/// A word with its keys taken out.
+fn without_keys(word: &str) -> String {
+    let body = word.trim_end_matches(['.', ':', ',', '=']);
+    let tail = &word[body.len()..];
+    let is_key = |part: &str| part.len() >= 12 && PREFIXES.iter().any(|prefix| part.starts_with(prefix));
+    if is_key(body) {
+        return format!("{MARK}{tail}");
+    }
+    // Keys within paths and pairs, and anything that looks drawn at random.
+    let mut out = String::with_capacity(word.len());
+    for piece in body.split_inclusive(['/', '=', ':', '@']) {
+        let end = piece.trim_end_matches(['/', '=', ':', '@']);
+        match is_key(end) || end.split(['-', '_', '.', '~', '+']).any(is_random) {
+            true => out.push_str(MARK),
+            false => out.push_str(end),
+        }
+        out.push_str(&piece[end.len()..]);
+    }
+    out + tail
+}
+
+/// Long, and letters mixed with digits as in no word and no name of a model: 20 characters, or 16 of both letter cases.
+fn is_random(part: &str) -> bool {
+    let count = |is: fn(&u8) -> bool| part.bytes().filter(is).count();
+    let (lower, upper, digits) =
+        (count(u8::is_ascii_lowercase), count(u8::is_ascii_uppercase), count(u8::is_ascii_digit));
+    (part.len() >= 20 && digits >= 2 && lower + upper >= 2)
+        || (part.len() >= 16 && digits >= 1 && lower >= 2 && upper >= 2)
+        || (part.len() >= 32 && lower >= 4 && upper >= 8)
+}
+
+/// A detail for people: secrets removed, blanks collapsed, at most [`DETAIL_SCALARS_MAX`] characters.
+pub(crate) fn detail(text: &str) -> Option<Box<str>> {
+    /// What is redacted before the cut: the rest could not be seen anyway.
+    const NEAR: usize = 16 * DETAIL_SCALARS_MAX;
+    let mut line = String::with_capacity(text.len().min(NEAR));
+    for word in text.split_whitespace() {
+        if line.is_empty() {
+            let end = (0..=word.len().min(NEAR)).rev().find(|&at| word.is_char_boundary(at));
+            line.push_str(&word[..end.unwrap_or(0)]);
+        } else if line.len() + word.len() < NEAR {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            // Never a part of a word: half a secret is not known for one.
+            break;
+        }
+    }
+    let mut detail = match redact(&line) {
+        Cow::Borrowed(_) => line,
+        Cow::Owned(clean) => clean,
+    };
+    if let Some((end, _)) = detail.char_indices().nth(DETAIL_SCALARS_MAX) {
+        let last = detail[..end].char_indices().next_back().map_or(0, |(at, _)| at);
+        detail.truncate(last);
+        detail.push('…');
+    }
+    (!detail.is_empty()).then(|| detail.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_removed_wherever_they_sit() {
+        for (text, clean) in [
+            ("key sk-abcdef1234567890.", "key [REDACTED]."),
+            ("Incorrect API key provided: abcd1234efgh.", "Incorrect API key provided: [REDACTED]"),
+            ("{\"api_key\": \"hunter22\", \"x\": 1}", "{\"api_key\": \"[REDACTED]\", \"x\": 1}"),
+            ("{\\\"api_key\\\":\\\"hunter22\\\"}", "{\\\"api_key\\\":\\\"[REDACTED]\\\"}"),
+            ("X-Api-Key: hunter22", "X-Api-Key: [REDACTED]"),
+            ("password=hunter22&user=me", "password=[REDACTED]&user=me"),
+            ("Authorization: Basic dXNlcjpwdw==", "Authorization: [REDACTED]"),
+            ("authorization: Bearer abc def", "authorization: [REDACTED]"),
+            ("sent Bearer abcdefgh1", "sent Bearer [REDACTED]"),
+            ("Set-Cookie: a=b; c=d", "Set-Cookie: [REDACTED]"),
+            (
+                "POST https://u:p@h.example/v1/x?X-Amz-Signature=ab&k=1#f: 500",
+                "POST https://h.example/v1/x 500",
+            ),
+            ("see wss://u@h/p", "see wss://h/p"),
+            ("postgres://me:pw@db/x?sslmode=no", "postgres://db/x"),
+            ("/v1/models?key=AIzaSyA1234567890abcdefghij", "/v1/models?key=[REDACTED]"),
+            ("jwt eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc", "jwt [REDACTED]"),
+            ("aws AKIAIOSFODNN7EXAMPLE", "aws [REDACTED]"),
+            ("hex 0123456789abcdef0123456789abcdef", "hex [REDACTED]"),
+            ("https://hooks.example/T0/aB3dE5fG7hI9jK1lM3nO5", "https://hooks.example/T0/[REDACTED]"),
+        ] {
+            assert_eq!(redact(text), clean);
+        }
+    }
+
+    #[test]
+    fn what_helps_to_understand_stays() {
+        for text in [
+            "The model `claude-3-5-sonnet-20241022` does not exist",
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "request 0b1f8a52-6a31-4dd2-9d0e-3f3f0a1b2c3d",
+            "max_tokens: 4096 is above the limit",
+            "This model's maximum context length is 262144 tokens. However, you requested 0",
+            "token limit exceeded",
+            "Invalid schema for function \"check\": unknown keyword typeof",
+            "https://platform.openai.com/docs/guides/error-codes/api-errors.",
+            "billing_hard_limit_reached: organization_spend_limit_exceeded",
+            "meta-llama/Llama-3.3-70B-Instruct-Turbo",
+            "API key: missing",
+        ] {
+            assert_eq!(redact(text), text);
+        }
+    }
+
+    #[test]
+    fn a_detail_is_one_bounded_line() {
+        assert_eq!(detail(" a\n\tb \u{a0} c ").as_deref(), Some("a b c"));
+        assert_eq!(detail(" \n"), None);
+        let long = detail(&"é".repeat(510)).expect("a detail");
+        assert_eq!((long.chars().count(), long.chars().last()), (500, Some('…')));
+        assert_eq!(detail(&"é".repeat(500)).map(|all| all.chars().count()), Some(500));
+        assert!(!detail(&("x ".repeat(247) + "sk-abcdefghijklmnop1234")).expect("a detail").contains("sk-"));
+    }
+}
