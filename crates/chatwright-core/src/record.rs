@@ -8,7 +8,7 @@ mod body;
 mod kind;
 
 pub use body::*;
-pub use chatwright_error::ErrorInfo;
+pub use chatwright_error::{ErrorInfo, RetryEvent};
 pub use kind::{InvalidKind, Kind};
 
 use serde::{Deserialize, Serialize};

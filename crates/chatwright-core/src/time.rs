@@ -1,7 +1,7 @@
 //! Points in time, to the millisecond.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,26 @@ impl From<DateTime<Utc>> for Timestamp {
     }
 }
 
+impl From<Timestamp> for SystemTime {
+    /// The same point in time, or the epoch for one that the platform cannot express.
+    fn from(time: Timestamp) -> Self {
+        let span = Duration::from_millis(time.0.unsigned_abs());
+        let at =
+            if time.0 < 0 { Self::UNIX_EPOCH.checked_sub(span) } else { Self::UNIX_EPOCH.checked_add(span) };
+        at.unwrap_or(Self::UNIX_EPOCH)
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// Cuts to whole milliseconds.
+    fn from(time: SystemTime) -> Self {
+        match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(span) => Self(0).after(span),
+            Err(error) => Self(0).before(error.duration()),
+        }
+    }
+}
+
 impl fmt::Display for Timestamp {
     /// RFC 3339 with milliseconds where a calendar has the date, else the number of milliseconds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,6 +87,10 @@ mod tests {
         assert_eq!(last.after(Duration::MAX), last);
         assert_eq!(Timestamp::from_millis(5).since(last), Duration::ZERO);
         assert_eq!(Timestamp::from_millis(5).after(Duration::from_micros(1999)), Timestamp::from_millis(6));
+        for millis in [-1_500, 0, 1_700_000_000_123] {
+            let time = Timestamp::from_millis(millis);
+            assert_eq!(Timestamp::from(SystemTime::from(time)), time);
+        }
         assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(last.to_string(), "9223372036854775807 ms");
     }

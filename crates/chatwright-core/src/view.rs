@@ -145,6 +145,9 @@ impl View {
         shown.action.clone_from(&state.action);
         shown.last.clone_from(&state.last);
         shown.retry_at = state.retry_at;
+        if state.retry_at.is_none() {
+            shown.retry = None;
+        }
         shown.queue = state.queue.iter().map(|told| shown.queued(*told)).collect();
         let open = state.open.as_ref().map(|open| OpenUnit {
             r#gen: open.r#gen,

@@ -181,6 +181,9 @@ impl<'a> Change<'a> {
             message: Some(next.message),
         });
         let (step, attempt) = (self.state.steps + 1, self.state.failures + 1);
+        if let Some(retry) = &mut self.state.retry {
+            retry.at = None;
+        }
         self.push(AttemptStarted {
             r#gen,
             unit: UnitKind::Attempt,
@@ -292,7 +295,7 @@ impl<'a> Change<'a> {
     /// to rest and has no holder.
     pub(crate) fn end_turn(&mut self, end: TurnEnd, runner: Runner<'_>) -> Result<(), NotDone> {
         self.answer_open_calls("The call was cancelled because the turn ended.")?;
-        (self.state.steps, self.state.failures) = (0, 0);
+        (self.state.steps, self.state.failures, self.state.retry) = (0, 0, None);
         let promote = match end {
             TurnEnd::Stop(reason) => {
                 let seq = self.push(TurnEnded { reason })?;
@@ -329,9 +332,15 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    /// The chat is runnable, and nobody holds it.
+    /// The chat is runnable, at once or when its next attempt is due, and nobody holds it.
     pub(crate) fn wait_for_claim(&mut self) {
-        (self.holder, self.wake_at) = (None, Some(self.context.now));
+        let retry_at = self.state.retry.and_then(|retry| retry.at).unwrap_or_default();
+        (self.holder, self.wake_at) = (None, Some(self.context.now.max(retry_at)));
+    }
+
+    /// What sets the waits of this operation apart from those of others.
+    pub(crate) fn seed(&self) -> u64 {
+        self.op.as_uuid().as_u64_pair().1
     }
 
     /// The head of the queue enters history.

@@ -151,6 +151,7 @@ fn send(mut change: Change<'_>, chat: &Chat, op: OpId, send: &Send) -> Result<St
 fn run(change: &mut Change<'_>) {
     let state = &mut change.state;
     (state.status, state.last, state.steps, state.failures, state.deaths) = (Status::Running, None, 0, 0, 0);
+    state.retry = None;
     change.wait_for_claim();
 }
 

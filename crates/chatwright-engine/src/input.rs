@@ -6,6 +6,8 @@ use chatwright_core::tool::Effect;
 use chatwright_core::{
     Epoch, Gen, MessageId, OpId, OrganizationId, QueueId, SessionId, Timestamp, UserId, Uuid,
 };
+use chatwright_error::Verdict;
+use chatwright_retry::Policy;
 use std::time::Duration;
 
 use chatwright_core::content::Output;
@@ -148,8 +150,8 @@ pub enum Work {
     Answered(Box<Answer>),
     /// The attempt failed, or the results of the batch cannot be stored.
     Failed {
-        /// What went wrong.
-        error: ErrorInfo,
+        /// What went wrong, and whether another attempt is advised.
+        verdict: Box<Verdict>,
         /// What it cost, as far as known.
         usage: Usage,
         /// What is kept should the chat be interrupting: users saw it.
@@ -164,6 +166,11 @@ pub enum Work {
         /// What would happen to the calls that still wait.
         plan: Vec<Planned>,
         /// What comes next if these were the last.
+        next: Next,
+    },
+    /// The wait for the next attempt is over, or was stopped because the chat is interrupting.
+    Retry {
+        /// What comes next.
         next: Next,
     },
     /// The attempt or the batch was stopped, because the chat is interrupting.
@@ -273,12 +280,23 @@ pub struct Rules {
     pub parallel_max: usize,
     /// How long a claim stays unwatched.
     pub watchdog: Duration,
+    /// When a failed attempt is tried again.
+    pub retry: Policy,
+    /// Longest wait for the next attempt during which the chat keeps its holder.
+    pub hold_max: Duration,
 }
 
 impl Default for Rules {
-    /// 1,200 steps, 5 deaths, 8 calls at once, 5 minutes.
+    /// 1,200 steps, 5 deaths, 8 calls at once, 5 minutes, the usual [`Policy`], 10 seconds.
     fn default() -> Self {
-        Self { steps_max: 1200, deaths_max: 5, parallel_max: 8, watchdog: Duration::from_secs(300) }
+        Self {
+            steps_max: 1200,
+            deaths_max: 5,
+            parallel_max: 8,
+            watchdog: Duration::from_secs(300),
+            retry: Policy::default(),
+            hold_max: Duration::from_secs(10),
+        }
     }
 }
 

@@ -1,4 +1,6 @@
-use chatwright_core::head::{OpenCall, Status, UnitKind};
+use std::time::Duration;
+
+use chatwright_core::head::{OpenCall, Retrying, Status, UnitKind};
 use chatwright_core::model::{FinishReason, Usage};
 use chatwright_core::record::{
     AttemptEnded, AttemptFailed, BatchEnded, Claimed, ErrorInfo, FreeReason, Freed, MessageAssistant,
@@ -6,6 +8,8 @@ use chatwright_core::record::{
 };
 use chatwright_core::tool::Effect;
 use chatwright_core::{SessionId, limits};
+use chatwright_error::Verdict;
+use chatwright_retry::{Decision, decide};
 
 use crate::change::{Change, Runner, poisoned, unknown_outcome};
 use crate::history::calls;
@@ -75,7 +79,10 @@ pub(crate) fn work(mut change: Change<'_>, chat: &Chat, fence: Fence, work: &Wor
         {
             stopped(&mut change, fence.session, kind, partial)?;
         }
-        (Work::Failed { error, usage, .. }, Some(kind)) => failed(&mut change, kind, error, *usage)?,
+        (Work::Failed { verdict, usage, .. }, Some(kind)) => {
+            failed(&mut change, fence.session, kind, verdict, *usage)?;
+        }
+        (Work::Retry { next }, None) if change.state.retry.is_some() => change.go_on(fence.session, next)?,
         (Work::Results { results, off, plan, next }, Some(UnitKind::Batch)) => {
             let before = change.next_seq();
             change.results(results.clone())?;
@@ -110,23 +117,75 @@ pub(crate) fn work(mut change: Change<'_>, chat: &Chat, fence: Fence, work: &Wor
     change.done(None)
 }
 
-/// The turn ends with an error. The next one, if a message waits, is for whoever claims the chat.
-fn failed(change: &mut Change<'_>, kind: UnitKind, error: &ErrorInfo, usage: Usage) -> Result<(), NotDone> {
+/// An attempt that may be tried again waits for it; otherwise the turn ends with an error. The next turn, if a message
+/// waits, is for whoever claims the chat.
+fn failed(
+    change: &mut Change<'_>,
+    session: SessionId,
+    kind: UnitKind,
+    verdict: &Verdict,
+    usage: Usage,
+) -> Result<(), NotDone> {
     let r#gen = change.state.last_gen;
+    let error = ErrorInfo::from(verdict);
     if kind == UnitKind::Batch {
         change.answer_open_calls("The call has no result: it could not be stored.")?;
         seal_batch(change, Outcome::Discarded, 0)?;
     } else {
-        let failures = change.state.failures + 1;
         change.state.open = None;
-        let error = error.clone();
-        change.push(AttemptFailed { r#gen, error, failures, retry_at: None, delay_ms: None, usage })?;
+        let wait =
+            if change.state.status == Status::Interrupting { None } else { next_attempt(change, verdict) };
+        let failures = change.state.failures + 1;
+        let delay_ms = wait.map(|wait| u64::try_from(wait.delay.as_millis()).unwrap_or(u64::MAX));
+        let retry_at = wait.and_then(|wait| wait.retry.at);
+        change.push(AttemptFailed { r#gen, error: error.clone(), failures, retry_at, delay_ms, usage })?;
+        if let Some(wait) = wait {
+            (change.state.failures, change.state.retry) = (failures, Some(wait.retry));
+            return wait_to_retry(change, session, wait.delay);
+        }
     }
     let end = match change.state.status {
         Status::Interrupting => TurnEnd::Stop(StopReason::Interrupted),
-        _ => TurnEnd::Error(error.clone()),
+        _ => TurnEnd::Error(error),
     };
     change.end_turn(end, Runner::Nobody)
+}
+
+/// A wait for the next attempt.
+#[derive(Clone, Copy)]
+struct Wait {
+    delay: Duration,
+    retry: Retrying,
+}
+
+/// Whether and when there is another attempt.
+fn next_attempt(change: &Change<'_>, verdict: &Verdict) -> Option<Wait> {
+    let now = change.context.now;
+    let Retrying { since, parked_ms, .. } =
+        change.state.retry.unwrap_or(Retrying { since: now, parked_ms: 0, at: None });
+    let history = chatwright_retry::History {
+        failures: change.state.failures,
+        began: since.into(),
+        parked: Duration::from_millis(parked_ms),
+        seed: change.seed(),
+    };
+    let (at, delay, parked) = match decide(&history, verdict, &change.context.rules.retry, now.into()) {
+        Decision::RetryAt { at, delay, .. } => (at, delay, Duration::ZERO),
+        Decision::Park { until, delay, .. } => (until, delay, delay),
+        Decision::GiveUp(_) => return None,
+    };
+    let parked_ms = parked_ms.saturating_add(u64::try_from(parked.as_millis()).unwrap_or(u64::MAX));
+    Some(Wait { delay, retry: Retrying { since, parked_ms, at: Some(at.into()) } })
+}
+
+/// A short wait is slept through by the holder; for a long one nobody holds the chat.
+fn wait_to_retry(change: &mut Change<'_>, session: SessionId, delay: Duration) -> Result<(), NotDone> {
+    if delay > change.context.rules.hold_max {
+        let epoch = change.next_epoch();
+        change.push(Freed { session, epoch, reason: FreeReason::Released })?;
+        change.wait_for_claim();
+    }
+    Ok(())
 }
 
 fn seal_batch(change: &mut Change<'_>, outcome: Outcome, off: u64) -> Result<(), NotDone> {
@@ -149,7 +208,7 @@ fn answered(change: &mut Change<'_>, fence: Fence, answer: &Answer) -> Result<()
         usage: answer.usage,
         estimated: answer.estimated,
     })?;
-    (change.state.failures, change.state.deaths) = (0, 0);
+    (change.state.failures, change.state.retry, change.state.deaths) = (0, None, 0);
     change.state.steps += 1;
     if !answer.content.is_empty() {
         change.assistant_message(MessageAssistant {

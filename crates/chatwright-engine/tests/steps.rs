@@ -1,12 +1,14 @@
 //! What each input does to a chat, and what it must not do.
 #![allow(clippy::needless_pass_by_value, reason = "a table reads better without references")]
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use chatwright_core::content::{Metadata, Output, Part};
+use chatwright_core::error::{Kind, Verdict};
 use chatwright_core::head::{ClientType, KeyHash, Labels, Status, Title};
 use chatwright_core::model::{FinishReason, ModelId, Usage};
-use chatwright_core::record::{CallResult, ErrorInfo, ResultOrigin};
+use chatwright_core::record::{Body, CallResult, ResultOrigin};
 use chatwright_core::tool::Effect;
 use chatwright_core::{
     ChatId, Epoch, Gen, MessageId, OpId, QueueId, Record, SessionId, Timestamp, UserId, Uuid,
@@ -15,6 +17,7 @@ use chatwright_engine::{
     Answer, Busy, Chat, Claim, Command, Create, Fence, Free, History, Input, Interrupt, Next, NotDone, Plan,
     Planned, Refused, Rules, Send, Step, Work, calls, step,
 };
+use chatwright_retry::Jitter;
 
 const CHAT: ChatId = ChatId::from_uuid(Uuid::from_u128(1));
 const ME: SessionId = SessionId::from_uuid(Uuid::from_u128(2));
@@ -362,18 +365,176 @@ fn a_stop_is_two_phased_where_a_holder_lives_and_at_once_where_none_does() {
 fn an_error_keeps_the_queue_and_the_next_message_waits_its_turn() {
     let mut table = Table::claimed();
     table.send(Busy::Queue).expect("queued");
-    let error = ErrorInfo {
-        message: "no".into(),
-        kind: "auth".into(),
-        provider: None,
-        retryable: false,
-        status_code: Some(401),
-        detail: None,
-    };
-    table.work(Work::Failed { error, usage: Usage::default(), partial: None }).expect("in the attempt");
+    table.work(failed(Verdict::of(Kind::Auth))).expect("in the attempt");
     assert_eq!(table.last_commit(), "attempt.failed chat.error");
     assert_eq!(table.chat().state.queue.len(), 1);
     table.send(Busy::Queue).expect("accepted");
     assert_eq!(table.last_commit(), "queue.added queue.promoted message.user", "first in, first out");
     assert_eq!((table.chat().state.queue.len(), table.chat().state.status), (1, Status::Running));
+}
+
+fn failed(verdict: Verdict) -> Work {
+    Work::Failed { verdict: Box::new(verdict), usage: Usage::default(), partial: None }
+}
+
+impl Table {
+    /// The last record of that kind.
+    fn last(&self, kind: &str) -> Body {
+        let record = self.log.iter().rev().find(|record| record.kind.as_str().starts_with(kind));
+        record.expect("there is one").open().expect("a record of ours").body
+    }
+
+    fn retry_at(&self) -> Option<Timestamp> {
+        self.chat().state.retry.and_then(|retry| retry.at)
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.now = self.now.after(span);
+    }
+
+    fn retry(&mut self) -> Result<Step, NotDone> {
+        let next = self.next();
+        self.work(Work::Retry { next })
+    }
+}
+
+#[test]
+fn a_short_wait_keeps_the_holder_and_a_long_one_frees_the_chat_until_it_is_due() {
+    let mut table = Table::claimed();
+    table.rules.retry.jitter = Jitter::NONE;
+    for (attempt, seconds) in [(1, 1), (2, 2), (3, 4), (4, 8)] {
+        table.work(failed(Verdict::of(Kind::Overloaded))).expect("in the attempt");
+        assert_eq!(table.last_commit(), "attempt.failed");
+        let wait = Duration::from_secs(seconds);
+        assert_eq!((table.chat().head.holder, table.retry_at()), (Some(ME), Some(table.now.after(wait))));
+        assert_eq!(table.chat().state.failures, attempt);
+        table.pass(wait);
+        table.retry().expect("the wait is over");
+        assert_eq!((table.last_commit(), table.retry_at()), ("attempt.started".to_owned(), None));
+        assert!(
+            matches!(table.last("attempt.started"), Body::AttemptStarted(started) if started.attempt == attempt + 1)
+        );
+    }
+    table.work(failed(Verdict::of(Kind::Overloaded))).expect("in the attempt");
+    assert_eq!(table.last_commit(), "attempt.failed freed");
+    let due = table.now.after(Duration::from_secs(16));
+    assert_eq!((table.chat().head.holder, table.chat().head.wake_at), (None, Some(due)));
+    assert!(matches!(table.claim(), Err(NotDone::Stale)), "nobody takes it before its time");
+    table.pass(Duration::from_secs(16));
+    table.claim().expect("due");
+    assert_eq!(table.last_commit(), "claimed attempt.started");
+    assert!(matches!(table.last("attempt.started"), Body::AttemptStarted(started) if started.attempt == 6));
+    let answer = table.answer(vec![Part::text("at last")], FinishReason::Stop, Effect::Pure);
+    table.work(answer).expect("it came");
+    assert_eq!((table.chat().state.failures, table.chat().state.retry), (0, None), "a success begins anew");
+}
+
+#[test]
+fn what_a_failed_attempt_says_of_the_next_one_is_what_clients_are_told() {
+    let mut table = Table::claimed();
+    table.rules.retry.jitter = Jitter::NONE;
+    let verdict =
+        Verdict::of(Kind::RateLimit).with_provider("openai").with_retry_after(Duration::from_millis(7_500));
+    table.work(failed(verdict.clone())).expect("in the attempt");
+    let Body::AttemptFailed(failed) = table.last("attempt.failed") else { panic!("of that kind") };
+    let event = failed.retry_event().expect("there is another attempt");
+    assert_eq!((event.attempt, event.delay_ms, &*event.kind), (1, 7_500, "rate_limit"));
+    assert_eq!((&*event.error, event.provider.as_deref()), (&*verdict.message, Some("openai")));
+    assert_eq!(&*event.retrying_at, "1970-01-01T00:16:47.500Z");
+}
+
+#[test]
+fn a_wait_above_the_bound_is_parked_with_its_time_and_does_not_count_as_time_spent() {
+    let mut table = Table::claimed();
+    table.rules.retry.jitter = Jitter::NONE;
+    let hours = Duration::from_secs(16 * 3_600);
+    table.work(failed(Verdict::of(Kind::RateLimit).with_retry_after(hours))).expect("in the attempt");
+    assert_eq!(table.last_commit(), "attempt.failed freed");
+    assert_eq!(table.chat().head.wake_at, Some(table.now.after(hours)));
+    assert_eq!(table.chat().state.status, Status::Running, "it is not over");
+    table.pass(hours);
+    table.claim().expect("due");
+    table.work(failed(Verdict::of(Kind::RateLimit))).expect("in the attempt");
+    assert_eq!(
+        table.retry_at(),
+        Some(table.now.after(Duration::from_secs(2))),
+        "an hour of trying is not over yet"
+    );
+}
+
+#[test]
+fn the_turn_ends_when_attempts_or_time_are_used_up_or_the_advice_is_another() {
+    let ended = "attempt.failed chat.error";
+    let mut table = Table::claimed();
+    table.rules.retry.attempts_max = NonZeroU32::MIN.saturating_add(1);
+    table.work(failed(Verdict::of(Kind::Timeout))).expect("in the attempt");
+    table.retry().expect("waited for");
+    table.work(failed(Verdict::of(Kind::Timeout))).expect("in the attempt");
+    assert_eq!((table.last_commit().as_str(), table.chat().state.status), (ended, Status::Error));
+    assert!(
+        matches!(table.last("attempt.failed"), Body::AttemptFailed(failed) if failed.failures == 2 && failed.retry_at.is_none())
+    );
+
+    let mut table = Table::claimed();
+    table.work(failed(Verdict::of(Kind::Timeout))).expect("in the attempt");
+    table.pass(Duration::from_secs(3_600));
+    table.retry().expect("waited for");
+    table.work(failed(Verdict::of(Kind::Timeout))).expect("in the attempt");
+    assert_eq!(table.last_commit(), ended);
+
+    for kind in [Kind::Auth, Kind::Config, Kind::UsageLimit, Kind::Generic, Kind::ContentFilter] {
+        let mut table = Table::claimed();
+        table.work(failed(Verdict::of(kind))).expect("in the attempt");
+        assert_eq!(table.last_commit(), ended, "{kind}");
+    }
+}
+
+#[test]
+fn a_stop_ends_the_wait_whether_it_is_held_or_not() {
+    let mut table = Table::claimed();
+    table.work(failed(Verdict::of(Kind::Timeout))).expect("in the attempt");
+    table.interrupt(None).expect("running");
+    assert_eq!(table.chat().state.status, Status::Interrupting, "its holder is told");
+    table.retry().expect("the holder looked");
+    assert_eq!((table.last_commit().as_str(), table.chat().state.status), ("turn.ended", Status::Waiting));
+
+    let mut table = Table::claimed();
+    table
+        .work(failed(Verdict::of(Kind::RateLimit).with_retry_after(Duration::from_secs(600))))
+        .expect("in the attempt");
+    table.interrupt(None).expect("running");
+    assert_eq!(table.last_commit(), "interrupt.requested turn.ended", "nobody holds it: it ends here");
+    assert_eq!((table.chat().head.wake_at, table.chat().state.retry), (None, None));
+}
+
+#[test]
+fn a_wait_survives_its_holder() {
+    let mut table = Table::claimed();
+    table
+        .work(failed(Verdict::of(Kind::Timeout).with_retry_after(Duration::from_secs(9))))
+        .expect("in the attempt");
+    let due = table.retry_at();
+    let op = table.op();
+    table.made(Input::Free(op, Free { holder: ME }));
+    assert_eq!((table.chat().head.wake_at, table.chat().state.failures), (due, 1), "it died");
+
+    let mut table = Table::claimed();
+    table
+        .work(failed(Verdict::of(Kind::Timeout).with_retry_after(Duration::from_secs(9))))
+        .expect("in the attempt");
+    let due = table.retry_at();
+    table.work(Work::Release { off: 0 }).expect("it shuts down");
+    assert_eq!((table.last_commit().as_str(), table.chat().head.wake_at), ("freed", due));
+    let late = table.retry();
+    assert!(matches!(late, Err(NotDone::Stale)), "it is not its chat any more");
+}
+
+#[test]
+fn no_attempt_begins_without_a_wait_before_it() {
+    let mut table = Table::claimed();
+    assert!(matches!(table.retry(), Err(NotDone::Stale)), "an attempt runs");
+    let mut table = Table::claimed();
+    let fence = Fence { r#gen: None, ..table.fence() };
+    let next = table.next();
+    assert!(matches!(table.work_as(fence, Work::Retry { next }), Err(NotDone::Stale)));
 }

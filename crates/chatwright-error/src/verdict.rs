@@ -295,6 +295,26 @@ impl Verdict {
         self.reworded()
     }
 
+    /// Sets how long to wait before the next try, and advises to do so. A wait of zero changes nothing.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        if !wait.is_zero() {
+            self.retry_after = Some(wait.min(crate::RETRY_AFTER_MAX));
+            self.advice = Advice::RetryAfter;
+        }
+        self.reworded()
+    }
+
+    /// Sets what users are told, if the usual words do not fit. Secrets are removed, as in a detail. The setters of kind,
+    /// reason, advice and provider word it anew, so this comes last.
+    #[must_use]
+    pub fn with_message(mut self, message: &str) -> Self {
+        if let Some(message) = crate::redact::detail(message) {
+            self.message = message;
+        }
+        self
+    }
+
     /// Sets the provider, by any of its names, and words the message anew.
     #[must_use]
     pub fn with_provider(mut self, name: &str) -> Self {

@@ -8,6 +8,7 @@ use chatwright_core::{
     ChatId, Head, MessageId, OpId, OrganizationId, QueueId, Record, Seq, SessionId, UserId, limits,
 };
 use chatwright_engine::{Busy, Command, Create, History, Input, Interrupt, Receipt, Refused, Send, hash};
+use chatwright_retry::Gates;
 
 use crate::calls::Calls;
 use crate::deps::{Deps, Ports};
@@ -119,7 +120,16 @@ impl Chats {
         }
         let registry = Registry::new(ports.models.clone(), ports.default_model.clone(), &ports.tools)?;
         let time = StoreTime::new(Arc::clone(&ports.sessions), Arc::clone(&ports.clock));
-        Ok(Self { deps: Arc::new(Deps { ports, registry, time, settings, calls: Calls::default() }) })
+        Ok(Self {
+            deps: Arc::new(Deps {
+                ports,
+                registry,
+                time,
+                settings,
+                calls: Calls::default(),
+                gates: Gates::new(),
+            }),
+        })
     }
 
     /// A worker that runs chats in this process. One of them is enough.

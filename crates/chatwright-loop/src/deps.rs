@@ -7,6 +7,8 @@ use chatwright_core::port::{
     Bus, ChatStore, Clock, Event, Ids, LanguageModel, LiveLog, Observer, SessionStore, Tool,
 };
 
+use chatwright_retry::Gates;
+
 use crate::Settings;
 use crate::calls::Calls;
 use crate::registry::Registry;
@@ -44,6 +46,7 @@ pub(crate) struct Deps {
     pub(crate) time: StoreTime,
     pub(crate) settings: Settings,
     pub(crate) calls: Calls,
+    pub(crate) gates: Gates,
 }
 
 impl Deps {

@@ -3,6 +3,7 @@
 mod attempt;
 mod batch;
 mod claim;
+mod wait;
 
 pub(crate) use claim::{free_dead, session_is_live};
 
@@ -67,10 +68,12 @@ impl Held {
     /// Runs the chat until it comes to rest or is lost. Gives whether somebody should look after it again soon.
     pub(crate) async fn run(mut self) -> bool {
         while !self.lost && self.is_mine() && self.lease.is_live() {
-            let Some(open) = self.chat.state.open.clone() else { break };
-            match open.kind {
-                UnitKind::Attempt | UnitKind::Compaction => self.attempt(&open).await,
-                UnitKind::Batch => self.batch(&open).await,
+            let state = &self.chat.state;
+            match (state.open.clone(), state.retry.and_then(|retry| retry.at)) {
+                (Some(open), _) if open.kind == UnitKind::Batch => self.batch(&open).await,
+                (Some(open), _) => self.attempt(&open).await,
+                (None, Some(at)) => self.wait_to_retry(at).await,
+                (None, None) => break,
             }
         }
         self.lost
@@ -80,9 +83,9 @@ impl Held {
         self.chat.head.holder == Some(self.lease.session) && self.chat.state.epoch == self.epoch
     }
 
-    /// What the chat as it is known means for a gen. A commit may have told what no doorbell did.
-    fn concern(&self, r#gen: Gen) -> Look {
-        let open = self.chat.state.open.as_ref().map(|open| open.r#gen) == Some(r#gen);
+    /// What the chat as it is known means for a gen, or for the wait between two. A commit may have told what no doorbell did.
+    fn concern(&self, r#gen: impl Into<Option<Gen>>) -> Look {
+        let open = self.chat.state.open.as_ref().map(|open| open.r#gen) == r#gen.into();
         match self.chat.state.status {
             _ if self.lost || !self.is_mine() || !open => Look::Lost,
             Status::Interrupting => Look::Stop,
@@ -90,9 +93,11 @@ impl Held {
         }
     }
 
-    /// Feeds an event of the open gen until it landed, is stale, or the lease is over; gives whether it landed.
-    async fn feed(&mut self, r#gen: Gen, work: Work) -> bool {
-        let fence = Fence { session: self.lease.session, epoch: self.epoch, r#gen: Some(r#gen) };
+    /// Feeds an event of the open gen, or of the wait between two, until it landed, is stale, or the lease is over; gives
+    /// whether it landed.
+    async fn feed(&mut self, r#gen: impl Into<Option<Gen>>, work: Work) -> bool {
+        let r#gen = r#gen.into();
+        let fence = Fence { session: self.lease.session, epoch: self.epoch, r#gen };
         let input = Input::Work(OpId::mint(&*self.deps.ports.ids), fence, work);
         let (deps, lease) = (Arc::clone(&self.deps), Arc::clone(&self.lease));
         while lease.is_live() {
@@ -133,17 +138,18 @@ impl Held {
         self.watched + self.deps.settings.rules.watchdog / 2
     }
 
-    async fn watch(&mut self, r#gen: Gen) {
+    async fn watch(&mut self, r#gen: impl Into<Option<Gen>>) {
         // Tried again after the same time if it does not land: the watchdog only makes others look.
         self.watched = Instant::now();
         self.feed(r#gen, Work::Watch).await;
     }
 
     /// What cannot be committed ends the turn with an error that says so.
-    async fn give_up(&mut self, r#gen: Gen, error: &Failed) {
+    async fn give_up(&mut self, r#gen: Option<Gen>, error: &Failed) {
         self.lost = true;
-        let fence = Fence { session: self.lease.session, epoch: self.epoch, r#gen: Some(r#gen) };
-        let work = Work::Failed { error: failure::internal(error), usage: Default::default(), partial: None };
+        let fence = Fence { session: self.lease.session, epoch: self.epoch, r#gen };
+        let verdict = Box::new(failure::internal(error));
+        let work = Work::Failed { verdict, usage: Default::default(), partial: None };
         let input = Input::Work(OpId::mint(&*self.deps.ports.ids), fence, work);
         let fed = self.deps.feed(self.id, &input, Some(self.chat.clone()), &mut self.history).await;
         if let Ok(landed) = fed {
@@ -153,7 +159,7 @@ impl Held {
     }
 
     /// Reads the chat again and says what that means for the open gen.
-    async fn look(&mut self, r#gen: Gen) -> Look {
+    async fn look(&mut self, r#gen: impl Into<Option<Gen>>) -> Look {
         let read = async {
             let Some(chat) = self.deps.reload(self.id).await? else { return Ok(None) };
             if chat.head.revision > self.chat.head.revision {

@@ -259,24 +259,6 @@ async fn the_queue_holds_twenty_messages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_never_begins_or_falls_silent_is_given_up() {
-    for (words, kind) in [("", "startup_timeout"), ("I begin ", "stream_silence_timeout")] {
-        let world = World::new();
-        let parts = if words.is_empty() {
-            vec![ModelPart::Warnings(vec!["w".into()]), ModelPart::KeepAlive]
-        } else {
-            common::stall(words)
-        };
-        let chats = world.process_with(RuleModel::new(move |_| parts.clone()), vec![]);
-        let _worker = work(&chats);
-        let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
-        until(&chats, chat, Status::Error).await;
-        let last = common::records(&chats, chat).await.pop().expect("an error");
-        assert!(last.body.as_str().contains(&format!(r#""kind":"{kind}""#)), "{}", last.body.as_str());
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_drain_hands_the_chat_over_and_another_process_finishes_the_turn() {
     let world = World::new();
     let first = world.process(vec![]);

@@ -10,6 +10,8 @@ pub use encode::request_body;
 use encode::unsupported;
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use chatwright_core::error::{Cause, Failure};
 use chatwright_core::model::{ModelCall, ModelId, ModelPart};
@@ -32,6 +34,9 @@ pub struct OpenAiChat {
     headers: HeaderMap,
     client: Client,
     quirks: Quirks,
+    account: Box<str>,
+    /// What must not come back in a failure: servers echo keys.
+    secrets: Arc<[SecretString]>,
 }
 
 /// What a server does other than OpenAI.
@@ -147,7 +152,12 @@ impl OpenAiChatBuilder {
             None => http::client()?,
         };
         let id = ModelId { provider: self.provider, model: self.model };
-        Ok(OpenAiChat { id, url, headers, client, quirks: self.quirks })
+        // A number that tells keys apart and leads back to none.
+        let mut print = DefaultHasher::new();
+        (url.as_str(), self.key.as_ref().map(ExposeSecret::expose_secret)).hash(&mut print);
+        let account = format!("{}/{:016x}", id.provider, print.finish()).into();
+        let secrets = self.key.into_iter().chain(self.headers.into_iter().map(|(_, value)| value)).collect();
+        Ok(OpenAiChat { id, url, headers, client, quirks: self.quirks, account, secrets })
     }
 }
 
@@ -165,9 +175,25 @@ impl LanguageModel for OpenAiChat {
         self.id.clone()
     }
 
+    fn account(&self) -> Box<str> {
+        self.account.clone()
+    }
+
     fn stream(&self, call: ModelCall) -> ModelStream {
-        let model = self.clone();
-        async move { model.begin(&call).await }.flatten_stream().boxed()
+        let (model, secrets) = (self.clone(), Arc::clone(&self.secrets));
+        let parts = async move { model.begin(&call).await }.flatten_stream();
+        parts.map(move |part| without_secrets(part, &secrets)).boxed()
+    }
+}
+
+fn without_secrets(part: ModelPart, secrets: &[SecretString]) -> ModelPart {
+    match part {
+        ModelPart::Failure(failure) => {
+            let clean =
+                |failure: Failure, secret: &SecretString| failure.without_secret(secret.expose_secret());
+            ModelPart::Failure(Box::new(secrets.iter().fold(*failure, clean)))
+        }
+        part => part,
     }
 }
 

@@ -50,5 +50,6 @@ pub use chatwright_loop::{
 pub use chatwright_memory as memory;
 #[cfg(feature = "openai")]
 pub use chatwright_providers as providers;
+pub use chatwright_retry as retry;
 #[cfg(feature = "sqlite")]
 pub use chatwright_sqlite as sqlite;

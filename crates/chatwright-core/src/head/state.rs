@@ -39,6 +39,9 @@ pub struct State {
     /// Failed attempts in a row.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub failures: u32,
+    /// Set from the first failed attempt in a row to the next success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retrying>,
     /// Claims after deaths without progress between them.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub deaths: u32,
@@ -80,6 +83,7 @@ impl Default for State {
             open: None,
             context_from: Seq::new(1),
             failures: 0,
+            retry: None,
             deaths: 0,
             steps: 0,
             calls: Vec::new(),
@@ -91,6 +95,19 @@ impl Default for State {
             unknown: BTreeMap::new(),
         }
     }
+}
+
+/// Attempts failed and others follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retrying {
+    /// When the first of them failed, in store time.
+    pub since: Timestamp,
+    /// How much of the time since then was spent in waits that the provider asked for and nobody held the chat for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub parked_ms: u64,
+    /// When the next attempt begins, in store time; absent while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 /// A gen that is open.
@@ -241,6 +258,7 @@ mod tests {
             }),
             context_from: max,
             failures: u32::MAX,
+            retry: Some(Retrying { since: time, parked_ms: u64::MAX, at: Some(time) }),
             deaths: u32::MAX,
             steps: u32::MAX,
             calls: vec![call; limits::OPEN_CALLS_MAX],

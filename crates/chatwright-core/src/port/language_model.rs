@@ -15,6 +15,12 @@ pub trait LanguageModel: Send + Sync + 'static {
     /// Which model this is.
     fn id(&self) -> ModelId;
 
+    /// Which account the provider counts the call against: an opaque name, never the key itself. Models of one account wait
+    /// together when the provider tells one of them to wait. By default the provider's name.
+    fn account(&self) -> Box<str> {
+        self.id().provider
+    }
+
     /// Asks the model. Nothing happens before the stream is polled; a call that cannot even begin is a stream of one
     /// failure.
     fn stream(&self, call: ModelCall) -> ModelStream;

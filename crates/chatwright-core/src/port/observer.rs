@@ -1,5 +1,5 @@
 use crate::model::{FinishReason, ModelId, Usage};
-use crate::record::StopReason;
+use crate::record::{RetryEvent, StopReason};
 use crate::tool::CallKey;
 use crate::{ChatId, Gen, OpId};
 
@@ -51,6 +51,15 @@ pub enum Event<'a> {
         end: AttemptEnd<'a>,
         /// What it cost, as far as known.
         usage: Usage,
+    },
+    /// A model's answer failed, and it is asked again later.
+    RetryScheduled {
+        /// The chat.
+        chat: ChatId,
+        /// The gen that failed.
+        r#gen: Gen,
+        /// Which attempt failed, why, and when the next one begins.
+        retry: &'a RetryEvent,
     },
     /// A tool is about to be called.
     ToolStarted {

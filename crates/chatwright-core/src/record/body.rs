@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use chatwright_error::RetryEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -432,6 +433,15 @@ pub struct AttemptFailed {
     /// What it cost, as far as known.
     #[serde(default, skip_serializing_if = "Usage::is_empty")]
     pub usage: Usage,
+}
+
+impl AttemptFailed {
+    /// What clients are told where there will be another attempt: what the failed one had shown is discarded.
+    pub fn retry_event(&self) -> Option<RetryEvent> {
+        let at = self.retry_at?;
+        let delay = std::time::Duration::from_millis(self.delay_ms.unwrap_or(0));
+        Some(RetryEvent::new(&self.error, self.failures, delay, at.before(delay).into()))
+    }
 }
 
 /// Data of `attempt.ended`.

@@ -28,6 +28,8 @@ impl View {
                 self.message(seq, Role::Assistant, message.id, message.content).interrupted =
                     message.interrupted;
             }
+            Body::AttemptFailed(failed) => self.shown.retry = failed.retry_event(),
+            Body::AttemptStarted(_) | Body::TurnEnded(_) | Body::ChatError(_) => self.shown.retry = None,
             Body::ToolResults(results) => self.results(seq, results),
             Body::HistoryCut(cut) => self.shown.cut(cut.from),
             Body::QueueAdded(added) => self.queue_added(new, added),

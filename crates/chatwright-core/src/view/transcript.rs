@@ -5,7 +5,7 @@ use crate::content::{Output, Part};
 use crate::frame::{Action, Queued};
 use crate::head::{Last, Status, Title};
 use crate::model::Role;
-use crate::record::{MessageUser, ResultOrigin};
+use crate::record::{MessageUser, ResultOrigin, RetryEvent};
 use crate::{MessageId, QueueId, Seq, Timestamp, UserId};
 
 /// What a person sees of a chat. Two viewers of one chat who have seen the same frames, however they came, have equal
@@ -33,6 +33,8 @@ pub struct Transcript {
     pub last: Option<Last>,
     /// When a failed attempt is tried again, in store time.
     pub retry_at: Option<Timestamp>,
+    /// Which attempt failed and why, while the next one is waited for.
+    pub retry: Option<RetryEvent>,
 }
 
 /// A message of history.

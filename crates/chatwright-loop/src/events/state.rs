@@ -12,7 +12,6 @@ pub(super) fn state_frame(head: &Head, state: &State, open: Option<&OpenUnit>) -
         let done = calls.iter().copied().filter(|&ordinal| !waits(ordinal)).collect();
         OpenState { r#gen: unit.r#gen, kind: unit.unit, message: unit.message, calls, done }
     });
-    let retries = state.status == Status::Running && state.failures > 0 && head.holder.is_none();
     StateFrame {
         seq: head.last_seq,
         status: state.status,
@@ -24,7 +23,7 @@ pub(super) fn state_frame(head: &Head, state: &State, open: Option<&OpenUnit>) -
         open,
         action: action(state),
         last: state.last.clone(),
-        retry_at: head.wake_at.filter(|_| retries),
+        retry_at: state.retry.and_then(|retry| retry.at).filter(|_| state.status == Status::Running),
     }
 }
 

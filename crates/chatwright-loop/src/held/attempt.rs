@@ -1,9 +1,10 @@
 use chatwright_core::accumulator::{Accumulator, End};
-use chatwright_core::error::{Cause, Failure, TimeoutPhase};
+use chatwright_core::error::{Cause, ErrorInfo, Failure, Kind, RetryEvent, TimeoutPhase, Verdict, classify};
 use chatwright_core::head::OpenGen;
 use chatwright_core::model::{FinishReason, ModelCall, ModelId, ModelPart};
 use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LiveLog};
 use chatwright_engine::{Answer, Stopped, Work};
+use chatwright_retry::Gate;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
 
@@ -15,8 +16,8 @@ use crate::preview::Preview;
 enum Streamed {
     /// The accumulator has its terminal part, or the answer met its limit.
     Ended { output_limit: bool },
-    /// A guard ran out.
-    Failed(Box<Failure>),
+    /// A guard ran out, or the provider told another chat to wait for long.
+    Failed(Box<Verdict>),
     /// The turn shall stop.
     Stop,
     /// The gen is over, or the lease.
@@ -31,8 +32,8 @@ impl Held {
         let name = self.chat.state.model.clone();
         let model_id = self.deps.registry.model_id(name.as_deref());
         let Some(model) = self.deps.registry.model(name.as_deref()).cloned() else {
-            let error = failure::no_model(name.as_deref());
-            self.feed(open.r#gen, Work::Failed { error, usage: Default::default(), partial: None }).await;
+            let verdict = Box::new(failure::no_model(name.as_deref()));
+            self.feed(open.r#gen, Work::Failed { verdict, usage: Default::default(), partial: None }).await;
             return;
         };
         let deps = std::sync::Arc::clone(&self.deps);
@@ -40,11 +41,48 @@ impl Held {
         let mut answer = Accumulator::new();
         let live: std::sync::Arc<dyn LiveLog> = std::sync::Arc::clone(&deps.ports.live);
         let mut preview = Preview::new(live, self.id, self.epoch, open.r#gen, &deps.settings);
-        let streamed = self.stream(open, &*model, &mut answer, &mut preview).await;
+        let gate = deps.gates.gate(&model.account());
+        let streamed = match self.pass(open, &gate, &model_id).await {
+            Some(ended) => ended,
+            None => self.stream(open, &*model, &mut answer, &mut preview).await,
+        };
         if !matches!(streamed, Streamed::Lost) {
             preview.flush().await;
         }
-        self.ended(open, model_id, streamed, answer, preview).await;
+        self.ended(open, model_id, &gate, streamed, answer, preview).await;
+    }
+
+    /// Waits while the provider told some chat of the same account to wait. Gives what ended the attempt meanwhile.
+    async fn pass(&mut self, open: &OpenGen, gate: &Gate, model: &ModelId) -> Option<Streamed> {
+        let longest = self.deps.settings.rules.retry.park_above;
+        let seed = self.id.as_uuid().as_u64_pair().1;
+        let gate = gate.clone();
+        let passed = gate.pass(seed, longest);
+        tokio::pin!(passed);
+        loop {
+            match self.concern(open.r#gen) {
+                Look::Same => {}
+                Look::Stop => return Some(Streamed::Stop),
+                Look::Lost => return Some(Streamed::Lost),
+            }
+            let (known, watch_at) = (self.chat.head.revision, self.watch_at());
+            tokio::select! {
+                biased;
+                () = self.lease.over() => return Some(Streamed::Lost),
+                () = self.wakes.next(known) => drop(self.look(open.r#gen).await),
+                () = drained(&mut self.drain) => return Some(Streamed::Drain),
+                () = sleep_until(watch_at) => self.watch(open.r#gen).await,
+                passed = &mut passed => return match passed {
+                    Ok(()) => None,
+                    // Nothing was asked, and nobody holds a chat for that long.
+                    Err(shut) => {
+                        let wait = shut.until.saturating_duration_since(Instant::now());
+                        let told = Verdict::of(Kind::RateLimit).with_provider(&model.provider).with_retry_after(wait);
+                        Some(Streamed::Failed(Box::new(told)))
+                    }
+                },
+            }
+        }
     }
 
     /// Streams until the answer ends or something ends it.
@@ -102,16 +140,22 @@ impl Held {
                 () = sleep_until(patience.min(total)) => {
                     let phase = if total <= patience { TimeoutPhase::Total } else { phase };
                     let provider = model.id().provider;
-                    return Streamed::Failed(Box::new(Failure::new(provider, Cause::Timeout(phase))));
+                    let failure = Failure::new(provider, Cause::Timeout(phase));
+                    return Streamed::Failed(Box::new(self.verdict(&failure)));
                 }
             }
         }
+    }
+
+    fn verdict(&self, failure: &Failure) -> Verdict {
+        classify(failure, self.deps.ports.clock.now().into())
     }
 
     async fn ended(
         &mut self,
         open: &OpenGen,
         model: ModelId,
+        gate: &Gate,
         streamed: Streamed,
         answer: Accumulator,
         preview: Preview,
@@ -122,18 +166,19 @@ impl Held {
             let (content, model, next) = (whole_parts(&answer), model.clone(), next.clone());
             Box::new(Stopped { content, model, usage, off, results: Vec::new(), next })
         };
-        let failed = |failure: &Failure| Work::Failed {
-            error: failure::info(failure),
-            usage,
-            partial: Some(partial()),
+        let failed = |verdict: Box<Verdict>| {
+            let end = AttemptEnd::Failed(verdict.kind.as_str());
+            (Work::Failed { verdict, usage, partial: Some(partial()) }, end)
         };
         let (work, end) = match (streamed, answer.end()) {
             (Streamed::Lost, _) => return self.observe_end(open, AttemptEnd::Aborted, usage),
             (Streamed::Drain, _) => (Work::Release { off }, AttemptEnd::Aborted),
             (Streamed::Stop, _) => (Work::Stopped(partial()), AttemptEnd::Interrupted),
-            (Streamed::Failed(failure), _) => (failed(&failure), AttemptEnd::Failed("timeout")),
+            (Streamed::Failed(verdict), _) => failed(verdict),
             (Streamed::Ended { .. }, Some(End::Failure(failure))) => {
-                (failed(failure), AttemptEnd::Failed(failure::kind(failure)))
+                let verdict = self.verdict(failure);
+                gate.heed(&verdict);
+                failed(Box::new(verdict))
             }
             (Streamed::Ended { output_limit }, end) => {
                 let finish = answer.finish_reason().unwrap_or(FinishReason::Length);
@@ -160,10 +205,26 @@ impl Held {
                 (Work::Answered(Box::new(answer)), AttemptEnd::Finished(finish))
             }
         };
-        if self.feed(open.r#gen, work).await {
+        let told = match &work {
+            Work::Failed { verdict, .. } => Some(ErrorInfo::from(&**verdict)),
+            _ => None,
+        };
+        let landed = self.feed(open.r#gen, work).await;
+        if landed {
             preview.seal(off).await;
         }
         self.observe_end(open, end, usage);
+        if let (true, Some(error)) = (landed, told) {
+            self.observe_retry(open, &error).await;
+        }
+    }
+
+    async fn observe_retry(&mut self, open: &OpenGen, error: &ErrorInfo) {
+        let Some(at) = self.chat.state.retry.and_then(|retry| retry.at) else { return };
+        let Ok(now) = self.deps.time.now().await else { return };
+        let (delay, wall) = (at.since(now), self.deps.ports.clock.now().into());
+        let retry = RetryEvent::new(error, self.chat.state.failures, delay, wall);
+        self.deps.observe(&Event::RetryScheduled { chat: self.id, r#gen: open.r#gen, retry: &retry });
     }
 
     fn observe_end(&self, open: &OpenGen, end: AttemptEnd<'_>, usage: chatwright_core::model::Usage) {

@@ -43,8 +43,9 @@ impl Held {
             if running.tasks.is_empty() {
                 // A bug, which must not hang the chat: every open call was started, and none is running.
                 tracing::error!(chat = %self.id, r#gen = %open.r#gen, "a batch has nothing to wait for");
-                let error = failure::stuck();
-                self.feed(open.r#gen, Work::Failed { error, usage: Default::default(), partial: None }).await;
+                let verdict = Box::new(failure::stuck());
+                self.feed(open.r#gen, Work::Failed { verdict, usage: Default::default(), partial: None })
+                    .await;
                 return;
             }
             let (known, watch_at) = (self.chat.head.revision, self.watch_at());

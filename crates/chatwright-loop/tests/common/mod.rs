@@ -201,6 +201,10 @@ impl World {
         }
     }
 
+    pub fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     pub fn ports(&self, model: Arc<dyn LanguageModel>, tools: Vec<Arc<dyn Tool>>) -> Ports {
         let seed = self.seeds.fetch_add(1, Ordering::SeqCst) as u64;
         Ports {
