@@ -75,6 +75,15 @@ fn pure_crates_have_nothing_to_be_impure_with() {
 }
 
 #[test]
+fn the_engine_sees_only_the_pure_half_of_retry() {
+    let packages = packages();
+    let engine = packages.iter().find(|package| package.name == "chatwright-engine").expect("there is one");
+    let retry = engine.dependencies.iter().find(|dependency| dependency.name == "chatwright-retry");
+    let retry = retry.expect("it decides with it");
+    assert!(!retry.uses_default_features && retry.features.is_empty(), "{:?}", retry.features);
+}
+
+#[test]
 fn the_kit_and_the_fakes_never_reach_a_hosts_production_build() {
     for package in packages() {
         for name in ["conformance", "fake", "memory"] {

@@ -144,22 +144,27 @@ impl<'a> Evidence<'a> {
         if !from_body {
             facts = Facts::quoted_in(text);
         }
-        let mut said = Talks::of(text);
-        match &facts.message {
-            Some((_, message)) if from_body => said = said.and(Talks::of(message)),
-            None if !from_body && !is_markup(body) => said = said.and(Talks::of(body)),
-            _ => {}
-        }
-        unwrap(&mut facts);
-        let codes = [failure.error_code.as_deref(), failure.error_type.as_deref(), text::code(text)];
-        let exceptions = Headers(&failure.headers).all("x-amzn-errortype");
-        let codes = codes.into_iter().flatten().chain(exceptions).filter_map(Code::of);
-        let code = codes.max().max(facts.code);
         let status = match failure.status {
             Some(status @ 300..=999) => Some(status),
             // A failure inside a success tells its status itself, if at all.
             _ => facts.status.or_else(|| text::status(text)).filter(|status| !(200..300).contains(status)),
         };
+        let outer = facts.message.clone();
+        unwrap(&mut facts);
+        let codes = [failure.error_code.as_deref(), failure.error_type.as_deref(), text::code(text)];
+        let exceptions = Headers(&failure.headers).all("x-amzn-errortype");
+        let codes = codes.into_iter().flatten().chain(exceptions).filter_map(Code::of);
+        let code = codes.max().max(facts.code);
+        let mut said = Talks::default();
+        // Prose is the last resort.
+        if !code.is_some_and(|code| code.is_decisive(status)) {
+            said = Talks::of(text);
+            match outer {
+                Some((_, message)) if from_body => said = said.and(Talks::of(&message)),
+                None if !from_body && !is_markup(body) => said = said.and(Talks::of(body)),
+                _ => {}
+            }
+        }
         Self { failure, local, text, facts, from_body, code, status, said }
     }
 

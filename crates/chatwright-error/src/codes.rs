@@ -27,6 +27,19 @@ pub(crate) enum Code {
 const CODE_BYTES_MAX: usize = 64;
 
 impl Code {
+    /// Whether prose can add nothing to it.
+    pub(crate) fn is_decisive(self, status: Option<u16>) -> bool {
+        match self {
+            Self::InvalidRequest | Self::Server | Self::Unavailable | Self::NotFound | Self::Config => false,
+            // Load passes where the status says so too.
+            Self::RateLimit => matches!(status, None | Some(429)),
+            Self::Overloaded => matches!(status, None | Some(429 | 500..)),
+            // Some vendors mean limits that pass.
+            Self::Usage => status != Some(429),
+            _ => true,
+        }
+    }
+
     /// The meaning of a code. Letter case, `_`, `-`, `.` and blanks do not matter, nor do `Error` and `Exception` at its
     /// end, nor what AWS puts around the name of an exception (`com.amazonaws#Name`, `Name:http://…`).
     pub(crate) fn of(code: &str) -> Option<Self> {

@@ -1,23 +1,46 @@
-//! What went wrong at a language-model provider, as structured facts.
+//! What failed at a language-model provider, and what to do about it.
 //!
-//! A [`Failure`] is what a model adapter reports when a call does not finish: the HTTP status, all headers, the body,
-//! the transport's cause, and the type and code of an error inside the stream. It holds facts and no verdict, so
-//! that one place can later decide what to do about them.
+//! A [`Failure`] holds facts: the HTTP status, all headers, the body, the transport's cause, the type and code of an error inside
+//! the stream, which layer failed, and whose cancel or deadline it was. [`classify`] makes a [`Verdict`] of it: a [`Kind`] with a
+//! [`Reason`], [`Advice`], how long the provider asks to wait, a sentence for users, and a detail without secrets. [`ErrorInfo`]
+//! and [`RetryEvent`] are what goes over the wire and into storage.
 //!
-//! Headers and bodies may hold secrets and customers' words. [`Failure`] therefore prints neither: `Debug` shows
-//! header names and sizes, and `Display` only the layer, the cause, the status and the provider's own error code.
+//! The crate is pure: no I/O, no clock, no runtime. It is useful alone, with any HTTP client.
 //!
 //! ```
-//! use chatwright_error::{Cause, Failure};
+//! use std::time::{Duration, SystemTime};
+//! use chatwright_error::{Advice, Cause, Failure, Kind, Reason, classify};
 //!
-//! let failure = Failure::new("openai", Cause::Status)
+//! // An account without money: the status says "slow down", the code knows better.
+//! let empty = Failure::new("openai", Cause::Status)
 //!     .with_status(429)
-//!     .with_header("Retry-After", "7")
-//!     .with_body(r#"{"error":{"code":"rate_limit_exceeded"}}"#);
-//! assert_eq!(failure.header("retry-after"), Some("7"));
-//! assert_eq!(failure.to_string(), "openai: error status 429");
-//! assert!(!format!("{failure:?}").contains("rate_limit"));
+//!     .with_body(r#"{"error":{"code":"insufficient_quota","message":"You exceeded your current quota"}}"#);
+//! let verdict = classify(&empty, SystemTime::now());
+//! assert_eq!((verdict.kind, verdict.advice), (Kind::UsageLimit, Advice::AskUser));
+//!
+//! // A limit that passes, and when.
+//! let slow = Failure::new("openai", Cause::Status)
+//!     .with_status(429)
+//!     .with_header("x-ratelimit-remaining-tokens", "0")
+//!     .with_header("x-ratelimit-reset-tokens", "6m0s");
+//! assert_eq!(classify(&slow, SystemTime::now()).retry_after, Some(Duration::from_secs(360)));
+//!
+//! // A permanent error whose words sound transient.
+//! let wrong = Failure::new("openai", Cause::Status)
+//!     .with_status(400)
+//!     .with_body(r#"{"error":{"message":"the field timeout must be a number"}}"#);
+//! assert!(!classify(&wrong, SystemTime::now()).is_retryable());
+//!
+//! // A prompt that has grown too long.
+//! let long = Failure::new("anthropic", Cause::Status)
+//!     .with_status(400)
+//!     .with_body(r#"{"error":{"message":"prompt is too long: 210000 tokens > 200000 maximum"}}"#);
+//! let verdict = classify(&long, SystemTime::now());
+//! assert_eq!((verdict.reason, verdict.advice), (Some(Reason::ContextOverflow), Advice::CompactThenRetry));
 //! ```
+//!
+//! Headers and bodies may hold secrets and customers' words. [`Failure`] therefore prints neither: `Debug` shows header names and
+//! sizes, and `Display` only the cause, the status and short codes. What a verdict says went through [`redact()`].
 
 mod body;
 mod classify;

@@ -28,40 +28,39 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     // A header line holds several values: everything to its end goes.
     static LINE: LazyLock<Regex> = LazyLock::new(|| {
         pattern(
-            r#"(?i-u)\b((?:proxy-)?authorization|(?:set-)?cookie)(\\?["']?\s*[:=]\s*\\?["']?)(?u-i:[^"'\r\n\\])+"#,
+            r#"(?i-u)((?:proxy-)?authorization|(?:set-)?cookie)(\\?["']?\s*[:=]\s*\\?["']?)(?u-i:[^"'\r\n\\])+"#,
         )
     });
+    // Whatever stands before the name belongs to it: `x-api-key`, `aws_secret_access_key`.
     static FIELD: LazyLock<Regex> = LazyLock::new(|| {
         pattern(
-            r#"(?ix-u)\b([\w-]*(?:api[-_\ ]?key|apikey|secret|passw(?:or)?d|passphrase|pwd|access[-_]?key(?:[-_]?id)?|
-               subscription[-_]?key|private[-_]?key|auth[-_]?token|access[-_]?token|refresh[-_]?token|id[-_]?token|
-               session[-_]?(?:id|token|key)|client[-_]?secret|credentials?|signature|bearer|token|x-amz-[\w-]+|sig|jwt|key)
-               (?:\ provided)?)
+            r#"(?ix-u)((?:api[-_\ ]?key|secret|passw(?:or)?d|passphrase|access[-_]?key(?:[-_]?id)?|
+               subscription[-_]?key|private[-_]?key|session[-_]?id|credentials?|signature|x-amz-[\w-]+|
+               (?:\b|_|-)(?:token|key|sig|jwt|pwd|bearer))(?:\ provided)?)
                (\\?["']?\s*[:=]\s*\\?["']?|\\?["']\s+is\s+)((?u-i:[^\ \t\r\n"'&,;}\])\\]){4,})"#,
         )
     });
     static BEARER: LazyLock<Regex> =
-        LazyLock::new(|| pattern(r"(?i-u)\b(bearer|basic|token)(\s+)([\w.~+/=:-]{8,})"));
-    static WORD: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?-u)[A-Za-z0-9_][A-Za-z0-9_.~+/=:@-]{11,}"));
+        LazyLock::new(|| pattern(r"(?i-u)\b((?:bearer|basic|token)\s+)([\w.~+/=:-]{8,})"));
 
     let mut text = Cow::Borrowed(text);
     if text.contains("://") {
-        replace(&mut text, &URL, |found| format!("{}://{}", &found[1], bare_address(&found[2])));
+        replace(&mut text, &URL, |found| {
+            let bare = bare_address(&found[2]);
+            (bare.len() < found[2].len()).then(|| format!("{}://{bare}", &found[1]))
+        });
     }
-    replace(&mut text, &LINE, |found| format!("{}{}{MARK}", &found[1], &found[2]));
-    if text.contains([':', '=']) || text.contains(" is ") {
-        replace(&mut text, &FIELD, |found| match is_plain(&found[3]) {
-            true => found[0].to_owned(),
-            false => format!("{}{}{MARK}", &found[1], &found[2]),
+    if text.bytes().any(|byte| matches!(byte, b':' | b'=')) || text.contains(" is ") {
+        replace(&mut text, &LINE, |found| Some(format!("{}{}{MARK}", &found[1], &found[2])));
+        replace(&mut text, &FIELD, |found| {
+            (!is_plain(&found[3])).then(|| format!("{}{}{MARK}", &found[1], &found[2]))
         });
     }
     replace(&mut text, &BEARER, |found| {
-        match found[3].bytes().any(|byte| byte.is_ascii_digit()) || found[3].len() > 20 {
-            true => format!("{}{}{MARK}", &found[1], &found[2]),
-            false => found[0].to_owned(),
-        }
+        let random = found[2].bytes().any(|byte| byte.is_ascii_digit()) || found[2].len() > 20;
+        random.then(|| format!("{}{MARK}", &found[1]))
     });
-    replace(&mut text, &WORD, |found| without_keys(&found[0]));
+    words(&mut text);
     text
 }
 
@@ -69,8 +68,44 @@ fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a valid pattern")
 }
 
-fn replace(text: &mut Cow<'_, str>, pattern: &Regex, with: impl Fn(&Captures<'_>) -> String) {
-    if let Cow::Owned(new) = pattern.replace_all(text, with) {
+/// Puts something else in the place of matches, where `with` gives it.
+fn replace(text: &mut Cow<'_, str>, pattern: &Regex, with: impl Fn(&Captures<'_>) -> Option<String>) {
+    let mut new = String::new();
+    let mut done = 0;
+    for found in pattern.captures_iter(text) {
+        let (Some(whole), Some(other)) = (found.get(0), with(&found)) else { continue };
+        new.push_str(&text[done..whole.start()]);
+        new.push_str(&other);
+        done = whole.end();
+    }
+    if done > 0 {
+        new.push_str(&text[done..]);
+        *text = Cow::Owned(new);
+    }
+}
+
+/// Takes keys out of all long words.
+fn words(text: &mut Cow<'_, str>) {
+    let is_word = |byte: &u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'_' | b'.' | b'~' | b'+' | b'/' | b'=' | b':' | b'@' | b'-')
+    };
+    let mut new = String::new();
+    let (mut done, mut start) = (0, 0);
+    // The ends of words are ASCII or beside it: every cut is on a character boundary.
+    for run in text.as_bytes().split(|byte| !is_word(byte)) {
+        let end = start + run.len();
+        if run.len() >= KEY_BYTES_MIN
+            && let Some(clean) = without_keys(&text[start..end])
+        {
+            new.push_str(&text[done..start]);
+            new.push_str(&clean);
+            done = end;
+        }
+        start = end + 1;
+    }
+    if done > 0 {
+        new.push_str(&text[done..]);
         *text = Cow::Owned(new);
     }
 }
@@ -135,25 +170,27 @@ const PREFIXES: &[&str] = &[
     "lsv2_",
 ];
 
-/// A word with its keys taken out.
-fn without_keys(word: &str) -> String {
-    let body = word.trim_end_matches(['.', ':', ',', '=']);
-    let tail = &word[body.len()..];
-    let is_key = |part: &str| part.len() >= 12 && PREFIXES.iter().any(|prefix| part.starts_with(prefix));
-    if is_key(body) {
-        return format!("{MARK}{tail}");
+/// No key is shorter.
+const KEY_BYTES_MIN: usize = 12;
+
+/// A word with its keys taken out; `None` if it has none. Keys stand alone, in paths and in pairs.
+fn without_keys(word: &str) -> Option<String> {
+    const BETWEEN: [char; 4] = ['/', '=', ':', '@'];
+    let is_key = |part: &str| {
+        let known = part.len() >= KEY_BYTES_MIN && PREFIXES.iter().any(|prefix| part.starts_with(prefix));
+        known || part.split(['-', '_', '.', '~', '+']).any(is_random)
+    };
+    let bare = |piece: &'_ str| piece.trim_end_matches(BETWEEN).trim_end_matches('.').len();
+    if !word.split_inclusive(BETWEEN).any(|piece| is_key(&piece[..bare(piece)])) {
+        return None;
     }
-    // Keys within paths and pairs, and anything that looks drawn at random.
-    let mut out = String::with_capacity(word.len());
-    for piece in body.split_inclusive(['/', '=', ':', '@']) {
-        let end = piece.trim_end_matches(['/', '=', ':', '@']);
-        match is_key(end) || end.split(['-', '_', '.', '~', '+']).any(is_random) {
-            true => out.push_str(MARK),
-            false => out.push_str(end),
-        }
-        out.push_str(&piece[end.len()..]);
+    let mut clean = String::with_capacity(word.len());
+    for piece in word.split_inclusive(BETWEEN) {
+        let end = bare(piece);
+        clean.push_str(if is_key(&piece[..end]) { MARK } else { &piece[..end] });
+        clean.push_str(&piece[end..]);
     }
-    out + tail
+    Some(clean)
 }
 
 /// Long, and letters mixed with digits as in no word and no name of a model: 20 characters, or 16 of both letter cases.
