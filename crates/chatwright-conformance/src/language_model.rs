@@ -157,9 +157,17 @@ async fn m3_a_refusal_is_told_with_its_status_all_headers_and_its_body(subject: 
         let sent: Vec<&str> = HEADERS.iter().filter(|(n, _)| *n == name).map(|(_, value)| *value).collect();
         let told = failure.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         let told: Vec<&str> = told.map(|(_, value)| &**value).collect();
-        assert_eq!(told, sent, "{CLAUSE}: the headers {name}");
+        let whole = told.len() == sent.len() && told.iter().zip(&sent).all(|(told, sent)| as_sent(told, sent));
+        assert!(whole, "{CLAUSE}: the headers {name} are {told:?} instead of {sent:?}");
     }
-    assert_eq!(failure.body.as_deref(), Some(BODY), "{CLAUSE}: the body");
+    let body = failure.body.as_deref();
+    assert!(body.is_some_and(|body| as_sent(body, BODY)), "{CLAUSE}: the body is {body:?} instead of {BODY:?}");
+}
+
+/// Whether this is what was sent. A credential in it may have been taken out.
+fn as_sent(told: &str, sent: &str) -> bool {
+    let Some((before, after)) = sent.split_once(SECRET) else { return told == sent };
+    told.len() >= before.len() + after.len() && told.starts_with(before) && told.ends_with(after)
 }
 
 async fn m3_an_error_in_the_stream_is_told_with_its_type_and_code(subject: &Subject<dyn ModelRig>) {

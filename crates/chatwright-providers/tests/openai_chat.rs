@@ -124,7 +124,7 @@ async fn refusals_say_status_headers_and_body_and_print_no_key() {
     let failure = failure(&answer);
     assert_eq!((failure.cause, failure.status), (Cause::Status, Some(401)));
     assert_eq!(failure.header("X-Request-Id"), Some("r1"));
-    assert_eq!(failure.body.as_deref(), Some(r#"{"error":{"message":"bad key sk-test-key"}}"#));
+    assert_eq!(failure.body.as_deref(), Some(r#"{"error":{"message":"bad key [REDACTED]"}}"#));
     assert!(!format!("{failure} {failure:?} {model:?}").contains("sk-test-key"));
     assert_eq!(server.requests().len(), 1, "no hidden retries");
     let received = server.requests().remove(0);
