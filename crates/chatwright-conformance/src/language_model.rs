@@ -157,11 +157,15 @@ async fn m3_a_refusal_is_told_with_its_status_all_headers_and_its_body(subject: 
         let sent: Vec<&str> = HEADERS.iter().filter(|(n, _)| *n == name).map(|(_, value)| *value).collect();
         let told = failure.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         let told: Vec<&str> = told.map(|(_, value)| &**value).collect();
-        let whole = told.len() == sent.len() && told.iter().zip(&sent).all(|(told, sent)| as_sent(told, sent));
+        let whole =
+            told.len() == sent.len() && told.iter().zip(&sent).all(|(told, sent)| as_sent(told, sent));
         assert!(whole, "{CLAUSE}: the headers {name} are {told:?} instead of {sent:?}");
     }
     let body = failure.body.as_deref();
-    assert!(body.is_some_and(|body| as_sent(body, BODY)), "{CLAUSE}: the body is {body:?} instead of {BODY:?}");
+    assert!(
+        body.is_some_and(|body| as_sent(body, BODY)),
+        "{CLAUSE}: the body is {body:?} instead of {BODY:?}"
+    );
 }
 
 /// Whether this is what was sent. A credential in it may have been taken out.

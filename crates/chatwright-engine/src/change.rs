@@ -334,7 +334,9 @@ impl<'a> Change<'a> {
 
     /// The chat is runnable, at once or when its next attempt is due, and nobody holds it.
     pub(crate) fn wait_for_claim(&mut self) {
-        let retry_at = self.state.retry.and_then(|retry| retry.at).unwrap_or_default();
+        // A stop waits for nothing.
+        let waits = self.state.status != Status::Interrupting;
+        let retry_at = self.state.retry.and_then(|retry| retry.at).filter(|_| waits).unwrap_or_default();
         (self.holder, self.wake_at) = (None, Some(self.context.now.max(retry_at)));
     }
 

@@ -177,10 +177,12 @@ pub enum Work {
     Stopped(Box<Stopped>),
     /// The holder still works: the watchdog moves on.
     Watch,
-    /// The holder gives the chat back: a drain.
+    /// The holder gives the chat back: it shuts down, or may not ask the provider for long.
     Release {
         /// The end of the open gen's preview.
         off: u64,
+        /// How long nobody needs to take it: nothing was asked, because the provider told others to wait.
+        wait: Option<Duration>,
     },
 }
 
@@ -218,6 +220,8 @@ pub struct Stopped {
     pub model: ModelId,
     /// What it cost, as far as known.
     pub usage: Usage,
+    /// The usage is to be estimated: something was asked, and nothing was said of its cost.
+    pub estimated: bool,
     /// The end of the preview.
     pub off: u64,
     /// Results of calls that had ended.

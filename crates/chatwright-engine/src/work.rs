@@ -24,6 +24,12 @@ pub(crate) fn claim(mut change: Change<'_>, chat: &Chat, claim: &Claim) -> Resul
         return Err(NotDone::Stale);
     }
     let (session, next) = (claim.session, &claim.next);
+    if let Some(retry) = &mut change.state.retry
+        && let Some(at) = retry.at
+    {
+        // Nobody tried while nobody took it.
+        retry.parked_ms = retry.parked_ms.saturating_add(ms(change.context.now.since(at)));
+    }
     let epoch = change.next_epoch();
     change.push(Claimed { session, epoch })?;
     change.holder = Some(session);
@@ -106,7 +112,15 @@ pub(crate) fn work(mut change: Change<'_>, chat: &Chat, fence: Fence, work: &Wor
             change.wake_at = Some(until);
             change.push(Watched { until })?;
         }
-        (Work::Release { off }, _) => {
+        (Work::Release { off, wait }, _) => {
+            if let Some(wait) = *wait
+                && change.state.status != Status::Interrupting
+            {
+                let now = change.context.now;
+                let retry = change.state.retry.get_or_insert(Retrying::since(now));
+                (retry.parked_ms, retry.at) =
+                    (retry.parked_ms.saturating_add(ms(wait)), Some(now.after(wait)));
+            }
             let epoch = change.next_epoch();
             change.push(Freed { session: fence.session, epoch, reason: FreeReason::Released })?;
             change.seal_open(Outcome::HandedOff, *off)?;
@@ -136,11 +150,13 @@ fn failed(
         let wait =
             if change.state.status == Status::Interrupting { None } else { next_attempt(change, verdict) };
         let failures = change.state.failures + 1;
-        let delay_ms = wait.map(|wait| u64::try_from(wait.delay.as_millis()).unwrap_or(u64::MAX));
+        let delay_ms = wait.map(|wait| ms(wait.delay));
         let retry_at = wait.and_then(|wait| wait.retry.at);
         change.push(AttemptFailed { r#gen, error: error.clone(), failures, retry_at, delay_ms, usage })?;
         if let Some(wait) = wait {
             (change.state.failures, change.state.retry) = (failures, Some(wait.retry));
+            // The attempt ended by itself: whoever ran it came through.
+            change.state.deaths = 0;
             return wait_to_retry(change, session, wait.delay);
         }
     }
@@ -162,7 +178,7 @@ struct Wait {
 fn next_attempt(change: &Change<'_>, verdict: &Verdict) -> Option<Wait> {
     let now = change.context.now;
     let Retrying { since, parked_ms, .. } =
-        change.state.retry.unwrap_or(Retrying { since: now, parked_ms: 0, at: None });
+        change.state.retry.filter(|_| change.state.failures > 0).unwrap_or(Retrying::since(now));
     let history = chatwright_retry::History {
         failures: change.state.failures,
         began: since.into(),
@@ -174,8 +190,12 @@ fn next_attempt(change: &Change<'_>, verdict: &Verdict) -> Option<Wait> {
         Decision::Park { until, delay, .. } => (until, delay, delay),
         Decision::GiveUp(_) => return None,
     };
-    let parked_ms = parked_ms.saturating_add(u64::try_from(parked.as_millis()).unwrap_or(u64::MAX));
+    let parked_ms = parked_ms.saturating_add(ms(parked));
     Some(Wait { delay, retry: Retrying { since, parked_ms, at: Some(at.into()) } })
+}
+
+fn ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A short wait is slept through by the holder; for a long one nobody holds the chat.
@@ -277,7 +297,7 @@ fn stopped(
             off: stopped.off,
             finish: None,
             usage: stopped.usage,
-            estimated: stopped.usage.is_empty(),
+            estimated: stopped.estimated,
         })?;
         if let (Some(id), false) = (message, stopped.content.is_empty()) {
             change.assistant_message(MessageAssistant {

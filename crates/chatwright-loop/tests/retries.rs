@@ -9,11 +9,12 @@ use std::time::Duration;
 use chatwright_core::error::{Cause, Failure};
 use chatwright_core::frame::Resume;
 use chatwright_core::head::Status;
-use chatwright_core::model::ModelPart;
-use chatwright_core::port::{Event, Observer};
+use chatwright_core::model::{ModelCall, ModelId, ModelPart};
+use chatwright_core::port::{Event, LanguageModel, ModelStream, Observer};
 use chatwright_core::record::{AttemptFailed, Body, RetryEvent};
+use chatwright_core::view::View;
 use chatwright_core::{ChatId, Record, Timestamp};
-use chatwright_loop::{Chats, Settings};
+use chatwright_loop::{Chats, EventStream, NewMessage, Settings};
 use chatwright_retry::Jitter;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
@@ -65,6 +66,33 @@ async fn failed_attempts(chats: &Chats, chat: ChatId) -> Vec<AttemptFailed> {
     bodies
         .filter_map(|body| if let Body::AttemptFailed(failed) = body { Some(failed) } else { None })
         .collect()
+}
+
+/// The last failed attempt, as soon as there is one.
+async fn first_failure(chats: &Chats, chat: ChatId) -> AttemptFailed {
+    loop {
+        if let Some(failed) = failed_attempts(chats, chat).await.pop() {
+            return failed;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Takes in what comes until nothing has come for a second.
+async fn follow(events: &mut EventStream, view: &mut View) {
+    while let Ok(frame) = tokio::time::timeout(Duration::from_secs(1), events.next()).await {
+        view.apply(&frame.expect("the stream goes on"));
+    }
+}
+
+/// What somebody sees who joins now.
+async fn snapshot(chats: &Chats, chat: ChatId) -> View {
+    let mut events = chats.events(chat, Resume::Nothing).await.expect("the chat exists");
+    let mut view = View::new();
+    while !view.is_caught_up() {
+        view.apply(&events.next().await.expect("the stream goes on"));
+    }
+    view
 }
 
 /// When the records of that kind were written.
@@ -200,27 +228,24 @@ async fn what_a_retry_cannot_mend_is_asked_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_of_hours_is_parked_and_the_chats_of_the_account_ask_nothing_meanwhile() {
+async fn a_long_wait_is_parked_and_the_chats_of_the_account_ask_nothing_meanwhile() {
     let world = World::new();
-    let (model, calls) = failing(1, |_| vec![fails(failure(429).with_header("retry-after", "7200"))]);
+    let (model, calls) = failing(1, |_| vec![fails(failure(429).with_header("retry-after", "3000"))]);
     let chats = process(&world, model);
     let _worker = work(&chats);
     let (first, _) = chats.create(new_chat("hello")).await.expect("created");
-    while failed_attempts(&chats, first).await.is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    first_failure(&chats, first).await;
     let head = chats.head(first).await.expect("there");
     assert_eq!((head.index.status, head.holder), (Status::Running, None), "nobody holds it");
     let due = failed_attempts(&chats, first).await[0].retry_at;
     assert_eq!(head.wake_at, due);
     let (second, _) = chats.create(new_chat("me too")).await.expect("created");
-    while failed_attempts(&chats, second).await.is_empty() {
+    while !log(&chats, second).await.ends_with("freed attempt.ended") {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let told = &failed_attempts(&chats, second).await[0];
-    assert_eq!((&*told.error.kind, calls.load(Ordering::SeqCst)), ("rate_limit", 1), "it was not even asked");
-    assert!(told.retry_at >= due);
-    tokio::time::sleep(Duration::from_secs(7_300)).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "it was not even asked");
+    assert!(chats.head(second).await.expect("there").wake_at >= due);
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
     for chat in [first, second] {
         until(&chats, chat, Status::Waiting).await;
         assert_eq!(transcript(&chats, chat).await.last().map(String::as_str), Some("model: At last."));
@@ -235,10 +260,7 @@ async fn when_one_chat_is_told_to_wait_those_of_the_same_account_wait_too() {
     let chats = process(&world, model);
     let _worker = work(&chats);
     let (first, _) = chats.create(new_chat("hello")).await.expect("created");
-    while failed_attempts(&chats, first).await.is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let due = failed_attempts(&chats, first).await[0].retry_at.expect("it is tried again");
+    let due = first_failure(&chats, first).await.retry_at.expect("it is tried again");
     let (second, _) = chats.create(new_chat("me too")).await.expect("created");
     until(&chats, second, Status::Waiting).await;
     assert_eq!(calls.load(Ordering::SeqCst), 3);
@@ -250,15 +272,13 @@ async fn when_one_chat_is_told_to_wait_those_of_the_same_account_wait_too() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_ends_every_wait_at_once() {
     // Held, not held, and at the gate of another chat's wait.
-    for (seconds, gate) in [("5", false), ("100", false), ("100", true)] {
+    for (seconds, gate) in [("5", false), ("100", false), ("9", true), ("100", true)] {
         let world = World::new();
         let (model, _) = failing(1, move |_| vec![fails(failure(429).with_header("retry-after", seconds))]);
         let chats = process(&world, model);
         let _worker = work(&chats);
         let (mut chat, _) = chats.create(new_chat("hello")).await.expect("created");
-        while failed_attempts(&chats, chat).await.is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        first_failure(&chats, chat).await;
         if gate {
             chat = chats.create(new_chat("me too")).await.expect("created").0;
             while !log(&chats, chat).await.contains("attempt.started") {
@@ -280,10 +300,7 @@ async fn a_wait_outlives_the_process_that_slept_through_it() {
     let first = process(&world, Arc::clone(&model));
     let worker = work(&first);
     let (chat, _) = first.create(new_chat("hello")).await.expect("created");
-    while failed_attempts(&first, chat).await.is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let due = failed_attempts(&first, chat).await[0].retry_at.expect("it is tried again");
+    let due = first_failure(&first, chat).await.retry_at.expect("it is tried again");
     assert!(first.head(chat).await.expect("there").holder.is_some(), "slept through");
     drop(worker);
     let second = process(&world, model);
@@ -321,7 +338,7 @@ async fn viewers_and_observers_are_told_of_the_retry_and_see_no_word_twice() {
     let _worker = work(&chats);
     let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
     let mut events = chats.events(chat, Resume::Nothing).await.expect("the chat exists");
-    let mut view = chatwright_core::view::View::new();
+    let mut view = View::new();
     let mut told: Vec<RetryEvent> = Vec::new();
     while !(view.transcript().status == Status::Waiting && view.transcript().messages.len() == 2) {
         view.apply(&events.next().await.expect("the stream goes on"));
@@ -342,4 +359,237 @@ async fn viewers_and_observers_are_told_of_the_retry_and_see_no_word_twice() {
     assert_eq!((&*told[0].kind, told[0].status_code), ("generic", Some(500)));
     assert!(view.transcript().retry.is_none());
     assert_eq!(*seen.0.lock(), told, "observers are told the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_ends_a_wait_at_once_and_begins_no_attempt() {
+    for seconds in ["4", "9"] {
+        let world = World::new();
+        let (model, calls) =
+            failing(1, move |_| vec![fails(failure(429).with_header("retry-after", seconds))]);
+        let chats = process(&world, model);
+        let worker = chats.worker();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let mut task = JoinSet::new();
+        task.spawn(async move { worker.run(async { drop(stopped.await) }).await });
+        let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+        let due = first_failure(&chats, chat).await.retry_at;
+        let asked = world.clock_now();
+        stop.send(()).expect("it runs");
+        task.join_next().await.expect("one task").expect("it ends");
+        let log = log(&chats, chat).await;
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "a process that shuts down asks nothing new: {log}");
+        assert!(world.clock_now().since(asked) < Duration::from_secs(1), "before {seconds} s are over");
+        assert!(log.ends_with("freed"), "{log}");
+        let head = chats.head(chat).await.expect("there");
+        assert_eq!((head.holder, head.wake_at), (None, due), "whoever takes it waits for the rest");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_hands_over_a_chat_at_a_gate_at_once() {
+    let world = World::new();
+    let (model, calls) = failing(1, |_| vec![fails(failure(429).with_header("retry-after", "9"))]);
+    let chats = process(&world, model);
+    let worker = chats.worker();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut task = JoinSet::new();
+    task.spawn(async move { worker.run(async { drop(stopped.await) }).await });
+    let (first, _) = chats.create(new_chat("hello")).await.expect("created");
+    first_failure(&chats, first).await;
+    let (second, _) = chats.create(new_chat("me too")).await.expect("created");
+    while !log(&chats, second).await.ends_with("claimed attempt.started") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let asked = world.clock_now();
+    stop.send(()).expect("it runs");
+    task.join_next().await.expect("one task").expect("it ends");
+    assert!(world.clock_now().since(asked) < Duration::from_secs(1));
+    assert!(log(&chats, second).await.ends_with("freed attempt.ended"));
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_waits_for_long_stays_watched_and_knows_when_its_lease_is_over() {
+    let world = World::new();
+    let (model, calls) = failing(1, |_| vec![fails(failure(429).with_header("retry-after", "500"))]);
+    let mut settings = settings();
+    settings.rules.hold_max = Duration::from_secs(600);
+    settings.rules.retry.park_above = Duration::from_secs(600);
+    let chats = Chats::new(world.ports(model, vec![]), settings).expect("a valid setup");
+    let worker = work(&chats);
+    let (waits, _) = chats.create(new_chat("hello")).await.expect("created");
+    first_failure(&chats, waits).await;
+    let (at_gate, _) = chats.create(new_chat("me too")).await.expect("created");
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    for chat in [waits, at_gate] {
+        assert!(log(&chats, chat).await.contains("\nwatched"), "{}", log(&chats, chat).await);
+    }
+    drop(worker);
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "nothing is asked by a process that is gone");
+}
+
+/// A model of another account.
+struct Named(&'static str, Arc<RuleModel>);
+
+impl LanguageModel for Named {
+    fn id(&self) -> ModelId {
+        ModelId { provider: self.0.into(), model: "one".into() }
+    }
+    fn stream(&self, call: ModelCall) -> ModelStream {
+        self.1.stream(call)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn chats_at_a_gate_do_not_hold_up_those_of_another_account() {
+    let world = World::new();
+    let (model, _) = failing(1, |_| vec![fails(failure(429).with_header("retry-after", "200"))]);
+    let (other, _) = failing(0, |_| vec![]);
+    let mut ports = world.ports(model, vec![]);
+    ports.models.insert("other".into(), Arc::new(Named("other", other)));
+    let mut settings = settings();
+    settings.capacity = 2;
+    let chats = Chats::new(ports, settings).expect("a valid setup");
+    let _worker = work(&chats);
+    let (first, _) = chats.create(new_chat("hello")).await.expect("created");
+    first_failure(&chats, first).await;
+    for _ in 0..2 {
+        chats.create(new_chat("me too")).await.expect("created");
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut new = new_chat("hi");
+    new.model = Some("other".into());
+    let (free, _) = chats.create(new).await.expect("created");
+    let asked = world.clock_now();
+    until(&chats, free, Status::Waiting).await;
+    let waited = world.clock_now().since(asked);
+    assert!(
+        waited < Duration::from_secs(15),
+        "waited {waited:?} behind the gate of an account that is not its own"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chat_that_was_never_asked_does_not_use_up_its_attempts() {
+    let world = World::new();
+    // Whoever asks is told to come back in 2 hours; the chat that is claimed second never gets to ask.
+    let (model, calls) = failing(3, |_| vec![fails(failure(429).with_header("retry-after", "7200"))]);
+    let mut settings = settings();
+    settings.rules.retry.attempts_max = std::num::NonZeroU32::new(4).expect("not 0");
+    let chats = Chats::new(world.ports(model, vec![]), settings).expect("a valid setup");
+    let _worker = work(&chats);
+    let (first, _) = chats.create(new_chat("hello")).await.expect("created");
+    first_failure(&chats, first).await;
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(chats.create(new_chat("me too")).await.expect("created").0);
+    }
+    tokio::time::sleep(Duration::from_secs(5 * 7_300)).await;
+    assert!(calls.load(Ordering::SeqCst) >= 3);
+    for chat in others {
+        assert_eq!(
+            chats.head(chat).await.expect("there").index.status,
+            Status::Waiting,
+            "{}",
+            log(&chats, chat).await
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chat_that_was_not_even_asked_does_not_end_when_it_has_one_attempt_only() {
+    let world = World::new();
+    let (model, calls) = failing(1, |_| vec![fails(failure(429).with_header("retry-after", "7200"))]);
+    let mut settings = settings();
+    settings.rules.retry.attempts_max = std::num::NonZeroU32::MIN;
+    let chats = Chats::new(world.ports(model, vec![]), settings).expect("a valid setup");
+    let _worker = work(&chats);
+    let (first, _) = chats.create(new_chat("hello")).await.expect("created");
+    until(&chats, first, Status::Error).await;
+    let (second, _) = chats.create(new_chat("me too")).await.expect("created");
+    tokio::time::sleep(Duration::from_secs(7_400)).await;
+    assert_eq!(chats.head(second).await.expect("there").index.status, Status::Waiting);
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_joins_in_a_wait_that_is_being_stopped_sees_what_others_see() {
+    let world = World::new();
+    let (model, _) = failing(1, |_| vec![fails(failure(429).with_header("retry-after", "9"))]);
+    let chats = process(&world, model);
+    let worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+    let mut events = chats.events(chat, Resume::Nothing).await.expect("the chat exists");
+    let mut there = View::new();
+    first_failure(&chats, chat).await;
+    drop(worker); // its session still counts as live
+    chats.interrupt(chat, None).await.expect("a turn runs");
+    assert_eq!(chats.head(chat).await.expect("there").index.status, Status::Interrupting);
+    while there.transcript().status != Status::Interrupting {
+        there.apply(&events.next().await.expect("the stream goes on"));
+    }
+    follow(&mut events, &mut there).await;
+    let joined = snapshot(&chats, chat).await;
+    assert_eq!(joined.transcript(), there.transcript());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_joins_with_few_records_still_sees_when_the_next_attempt_is() {
+    let world = World::new();
+    let (model, _) = failing(1, |_| vec![fails(failure(429).with_header("retry-after", "7200"))]);
+    let mut settings = settings();
+    settings.events.snapshot_records = 2;
+    let chats = Chats::new(world.ports(model, vec![]), settings).expect("a valid setup");
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+    first_failure(&chats, chat).await;
+    let mut events = chats.events(chat, Resume::Nothing).await.expect("the chat exists");
+    let mut there = View::new();
+    for n in 0..3 {
+        chats.send(chat, NewMessage::text(format!("{n}"))).await.expect("queued");
+    }
+    follow(&mut events, &mut there).await;
+    let joined = snapshot(&chats, chat).await;
+    assert!(there.transcript().retry_at.is_some());
+    assert_eq!(joined.transcript().retry_at, there.transcript().retry_at);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_absurd_header_does_not_shut_an_account_for_a_week() {
+    let world = World::new();
+    let (model, calls) = failing(1, |_| vec![fails(failure(429).with_header("retry-after", "99999999"))]);
+    let chats = process(&world, model);
+    let _worker = work(&chats);
+    let (first, _) = chats.create(new_chat("hello")).await.expect("created");
+    first_failure(&chats, first).await;
+    tokio::time::sleep(Duration::from_secs(24 * 3_600)).await;
+    // A user who waited a day stops and asks again.
+    chats.interrupt(first, None).await.expect("it waits");
+    chats.send(first, NewMessage::text("now?")).await.expect("sent");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 2, "the provider, which is well, is not asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_was_stopped_at_the_gate_has_no_estimated_cost() {
+    let world = World::new();
+    let (model, calls) = failing(1, |_| vec![fails(failure(429).with_header("retry-after", "100"))]);
+    let chats = process(&world, model);
+    let _worker = work(&chats);
+    let (first, _) = chats.create(new_chat("hello")).await.expect("created");
+    first_failure(&chats, first).await;
+    let (chat, _) = chats.create(new_chat("me too")).await.expect("created");
+    while !log(&chats, chat).await.contains("attempt.started") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    chats.interrupt(chat, None).await.expect("a turn runs");
+    until(&chats, chat, Status::Waiting).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    for record in records(&chats, chat).await {
+        if let Body::AttemptEnded(ended) = record.open().expect("ours").body {
+            assert!(!ended.estimated, "nothing was asked, so nothing is to be estimated");
+        }
+    }
 }

@@ -13,6 +13,9 @@ use crate::jitter::{Jitter, share};
 /// How many gates [`Gates::new`] keeps shut at once at most.
 pub const ENTRIES_MAX: usize = 4_096;
 
+/// Longest time for which [`Gate::heed`] shuts a gate. After it somebody asks, and is told again.
+pub const HEED_MAX: Duration = Duration::from_secs(3_600);
+
 /// Everybody who was held up comes within this time after a gate opens, at least.
 const SPREAD_MIN: Duration = Duration::from_millis(50);
 /// Everybody who was held up comes within this time after a gate opens, at most.
@@ -97,15 +100,16 @@ impl Gate {
     }
 
     /// Shuts the gate for as long as the provider asks, if the failure is one that all who share the credential would meet:
-    /// [`Kind::RateLimit`] or [`Kind::Overloaded`] with a [`Verdict::retry_after`], however long. Other failures change
-    /// nothing.
+    /// [`Kind::RateLimit`] or [`Kind::Overloaded`] with a [`Verdict::retry_after`]; for [`HEED_MAX`] at most, so that one
+    /// wrong header does not keep a credential from being used for days. Other failures change nothing.
     ///
     /// [`Retry`](crate::Retry) does this by itself; a host that only uses [`decide`](crate::decide) does it after each failure.
     pub fn heed(&self, failure: &Verdict) {
         if !matches!(failure.kind, Kind::RateLimit | Kind::Overloaded) {
             return;
         }
-        if let Some(at) = failure.retry_after.and_then(|hint| Instant::now().checked_add(hint)) {
+        if let Some(at) = failure.retry_after.and_then(|hint| Instant::now().checked_add(hint.min(HEED_MAX)))
+        {
             self.shut_until(at);
         }
     }

@@ -78,6 +78,6 @@ pub use decide::{Decision, GiveUp, History, decide};
 #[cfg(feature = "tokio")]
 pub use driver::{Retry, Stopped, Wait};
 #[cfg(feature = "tokio")]
-pub use gate::{ENTRIES_MAX, Gate, Gates, Shut};
+pub use gate::{ENTRIES_MAX, Gate, Gates, HEED_MAX, Shut};
 pub use jitter::{InvalidJitter, Jitter};
 pub use policy::Policy;

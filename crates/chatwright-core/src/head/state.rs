@@ -110,6 +110,13 @@ pub struct Retrying {
     pub at: Option<Timestamp>,
 }
 
+impl Retrying {
+    /// It began just now.
+    pub fn since(since: Timestamp) -> Self {
+        Self { since, parked_ms: 0, at: None }
+    }
+}
+
 /// A gen that is open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenGen {

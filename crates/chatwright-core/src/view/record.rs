@@ -28,7 +28,11 @@ impl View {
                 self.message(seq, Role::Assistant, message.id, message.content).interrupted =
                     message.interrupted;
             }
-            Body::AttemptFailed(failed) => self.shown.retry = failed.retry_event(),
+            Body::AttemptFailed(failed) => {
+                // Up to the last state it is the state that says whether it is still waited for.
+                let waited_for = new || failed.retry_at == self.shown.retry_at;
+                self.shown.retry = failed.retry_event().filter(|_| waited_for);
+            }
             Body::AttemptStarted(_) | Body::TurnEnded(_) | Body::ChatError(_) => self.shown.retry = None,
             Body::ToolResults(results) => self.results(seq, results),
             Body::HistoryCut(cut) => self.shown.cut(cut.from),

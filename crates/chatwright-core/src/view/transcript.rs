@@ -33,7 +33,8 @@ pub struct Transcript {
     pub last: Option<Last>,
     /// When a failed attempt is tried again, in store time.
     pub retry_at: Option<Timestamp>,
-    /// Which attempt failed and why, while the next one is waited for.
+    /// Which attempt failed and why, while the next one is waited for. Absent if nothing failed and the provider only told
+    /// others to wait, or if that record is older than the snapshot.
     pub retry: Option<RetryEvent>,
 }
 

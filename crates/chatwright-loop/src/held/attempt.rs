@@ -1,5 +1,7 @@
+use std::time::Duration;
+
 use chatwright_core::accumulator::{Accumulator, End};
-use chatwright_core::error::{Cause, ErrorInfo, Failure, Kind, RetryEvent, TimeoutPhase, Verdict, classify};
+use chatwright_core::error::{Cause, ErrorInfo, Failure, RetryEvent, TimeoutPhase, Verdict, classify};
 use chatwright_core::head::OpenGen;
 use chatwright_core::model::{FinishReason, ModelCall, ModelId, ModelPart};
 use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LiveLog};
@@ -16,10 +18,12 @@ use crate::preview::Preview;
 enum Streamed {
     /// The accumulator has its terminal part, or the answer met its limit.
     Ended { output_limit: bool },
-    /// A guard ran out, or the provider told another chat to wait for long.
+    /// A guard ran out.
     Failed(Box<Verdict>),
+    /// The provider told another chat to wait for long: nothing was asked.
+    Shut(Duration),
     /// The turn shall stop.
-    Stop,
+    Stop { asked: bool },
     /// The gen is over, or the lease.
     Lost,
     /// The process shuts down.
@@ -42,7 +46,7 @@ impl Held {
         let live: std::sync::Arc<dyn LiveLog> = std::sync::Arc::clone(&deps.ports.live);
         let mut preview = Preview::new(live, self.id, self.epoch, open.r#gen, &deps.settings);
         let gate = deps.gates.gate(&model.account());
-        let streamed = match self.pass(open, &gate, &model_id).await {
+        let streamed = match self.pass(open, &gate).await {
             Some(ended) => ended,
             None => self.stream(open, &*model, &mut answer, &mut preview).await,
         };
@@ -53,8 +57,8 @@ impl Held {
     }
 
     /// Waits while the provider told some chat of the same account to wait. Gives what ended the attempt meanwhile.
-    async fn pass(&mut self, open: &OpenGen, gate: &Gate, model: &ModelId) -> Option<Streamed> {
-        let longest = self.deps.settings.rules.retry.park_above;
+    async fn pass(&mut self, open: &OpenGen, gate: &Gate) -> Option<Streamed> {
+        let longest = self.deps.settings.rules.hold_max;
         let seed = self.id.as_uuid().as_u64_pair().1;
         let gate = gate.clone();
         let passed = gate.pass(seed, longest);
@@ -62,7 +66,7 @@ impl Held {
         loop {
             match self.concern(open.r#gen) {
                 Look::Same => {}
-                Look::Stop => return Some(Streamed::Stop),
+                Look::Stop => return Some(Streamed::Stop { asked: false }),
                 Look::Lost => return Some(Streamed::Lost),
             }
             let (known, watch_at) = (self.chat.head.revision, self.watch_at());
@@ -70,16 +74,12 @@ impl Held {
                 biased;
                 () = self.lease.over() => return Some(Streamed::Lost),
                 () = self.wakes.next(known) => drop(self.look(open.r#gen).await),
-                () = drained(&mut self.drain) => return Some(Streamed::Drain),
+                () = draining(&mut self.drain) => return Some(Streamed::Drain),
                 () = sleep_until(watch_at) => self.watch(open.r#gen).await,
                 passed = &mut passed => return match passed {
                     Ok(()) => None,
                     // Nothing was asked, and nobody holds a chat for that long.
-                    Err(shut) => {
-                        let wait = shut.until.saturating_duration_since(Instant::now());
-                        let told = Verdict::of(Kind::RateLimit).with_provider(&model.provider).with_retry_after(wait);
-                        Some(Streamed::Failed(Box::new(told)))
-                    }
+                    Err(shut) => Some(Streamed::Shut(shut.until.saturating_duration_since(Instant::now()))),
                 },
             }
         }
@@ -104,7 +104,7 @@ impl Held {
         loop {
             match self.concern(open.r#gen) {
                 Look::Same => {}
-                Look::Stop => return Streamed::Stop,
+                Look::Stop => return Streamed::Stop { asked: true },
                 Look::Lost => return Streamed::Lost,
             }
             let flush = preview.flush_at();
@@ -162,18 +162,20 @@ impl Held {
     ) {
         let (usage, off) = (answer.usage(), answer.units());
         let next = self.next();
-        let partial = || {
+        let partial = |asked: bool| {
             let (content, model, next) = (whole_parts(&answer), model.clone(), next.clone());
-            Box::new(Stopped { content, model, usage, off, results: Vec::new(), next })
+            let estimated = asked && usage.is_empty();
+            Box::new(Stopped { content, model, usage, estimated, off, results: Vec::new(), next })
         };
         let failed = |verdict: Box<Verdict>| {
             let end = AttemptEnd::Failed(verdict.kind.as_str());
-            (Work::Failed { verdict, usage, partial: Some(partial()) }, end)
+            (Work::Failed { verdict, usage, partial: Some(partial(true)) }, end)
         };
         let (work, end) = match (streamed, answer.end()) {
             (Streamed::Lost, _) => return self.observe_end(open, AttemptEnd::Aborted, usage),
-            (Streamed::Drain, _) => (Work::Release { off }, AttemptEnd::Aborted),
-            (Streamed::Stop, _) => (Work::Stopped(partial()), AttemptEnd::Interrupted),
+            (Streamed::Drain, _) => (Work::Release { off, wait: None }, AttemptEnd::Aborted),
+            (Streamed::Shut(wait), _) => (Work::Release { off, wait: Some(wait) }, AttemptEnd::Aborted),
+            (Streamed::Stop { asked }, _) => (Work::Stopped(partial(asked)), AttemptEnd::Interrupted),
             (Streamed::Failed(verdict), _) => failed(verdict),
             (Streamed::Ended { .. }, Some(End::Failure(failure))) => {
                 let verdict = self.verdict(failure);
@@ -243,6 +245,13 @@ fn whole_parts(answer: &Accumulator) -> Vec<chatwright_core::content::Part> {
 
 fn ended_early(model: &dyn LanguageModel) -> Failure {
     Failure::new(model.id().provider, Cause::Truncated)
+}
+
+/// Waits for the beginning of a shutdown: what has not begun yet is handed over at once.
+pub(super) async fn draining(drain: &mut Drain) {
+    if drain.wait_for(Option::is_some).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Waits for the end of the grace that a shutdown gives.

@@ -130,7 +130,7 @@ impl Held {
         }
         // The last result may have ended the batch and begun an attempt.
         if let Some(r#gen) = self.chat.state.open.as_ref().map(|open| open.r#gen) {
-            self.feed(r#gen, Work::Release { off: 0 }).await;
+            self.feed(r#gen, Work::Release { off: 0, wait: None }).await;
         }
     }
 
@@ -154,7 +154,7 @@ impl Held {
         drop(running);
         let model = self.deps.registry.model_id(self.chat.state.model.as_deref());
         let (content, usage, next) = (Vec::new(), Default::default(), self.next());
-        let stopped = Stopped { content, model, usage, off: 0, results, next };
+        let stopped = Stopped { content, model, usage, estimated: false, off: 0, results, next };
         let epoch = self.epoch;
         if self.feed(open.r#gen, Work::Stopped(Box::new(stopped))).await {
             seal(&*self.deps.ports.live, self.id, epoch, open.r#gen, 0).await;

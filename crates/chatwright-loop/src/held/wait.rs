@@ -4,7 +4,7 @@ use chatwright_core::Timestamp;
 use chatwright_engine::Work;
 use tokio::time::{Instant, sleep_until};
 
-use super::attempt::drained;
+use super::attempt::draining;
 use super::{Held, Look};
 
 impl Held {
@@ -29,8 +29,8 @@ impl Held {
                 biased;
                 () = self.lease.over() => return,
                 () = self.wakes.next(known) => drop(self.look(None).await),
-                () = drained(&mut self.drain) => {
-                    self.feed(None, Work::Release { off: 0 }).await;
+                () = draining(&mut self.drain) => {
+                    self.feed(None, Work::Release { off: 0, wait: None }).await;
                     return;
                 }
                 () = sleep_until(watch_at) => self.watch(None).await,
