@@ -68,7 +68,3 @@ id! {
     /// One queued message.
     QueueId
 }
-id! {
-    /// One row of configuration, for example a model.
-    ConfigId
-}

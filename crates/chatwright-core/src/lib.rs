@@ -25,6 +25,7 @@
 pub mod accumulator;
 pub mod cancel;
 pub mod commit;
+pub mod config;
 pub mod content;
 pub mod frame;
 pub mod head;
@@ -48,7 +49,7 @@ pub use uuid::Uuid;
 pub use cancel::{Cancel, Canceler};
 pub use commit::{Commit, InvalidCommit};
 pub use head::{Head, HeadDraft};
-pub use ids::{ChatId, ConfigId, MessageId, OpId, QueueId, SessionId};
+pub use ids::{ChatId, MessageId, OpId, QueueId, SessionId};
 pub use json::Json;
 pub use number::{Epoch, Gen, Revision, Seq};
 pub use record::{Draft, Kind, Record};

@@ -55,6 +55,10 @@ pub const BUS_FRAME_BYTES_MAX: usize = 4_096;
 pub const BUS_TOPIC_BYTES_MAX: usize = 128;
 /// Most bytes of a session's address.
 pub const ADDRESS_BYTES_MAX: usize = 512;
+/// Most bytes of a value of the configuration.
+pub const CONFIG_BYTES_MAX: usize = 256 * KIB;
+/// Most bytes of what a user wants every model to know.
+pub const USER_PROMPT_BYTES_MAX: usize = 128 * KIB;
 
 /// How long a session lives without renewal.
 pub const SESSION_TTL: Duration = Duration::from_secs(15);

@@ -16,6 +16,7 @@
 mod bus;
 mod chats;
 mod clock;
+mod configs;
 mod ids;
 mod live;
 mod sessions;
@@ -23,6 +24,7 @@ mod sessions;
 pub use bus::MemoryBus;
 pub use chats::MemoryStore;
 pub use clock::ManualClock;
+pub use configs::MemoryConfigs;
 pub use ids::SeededIds;
 pub use live::MemoryLiveLog;
 pub use sessions::MemorySessions;

@@ -1,4 +1,5 @@
-//! The storage ports of Chatwright over SQLite: chats, sessions and the directory in one file, for one machine.
+//! The storage ports of Chatwright over SQLite: chats, sessions, the directory and the configuration in one file, for one
+//! machine.
 //!
 //! One thread writes. It takes what waits in its queue into one transaction, with a savepoint for each commit, so that
 //! all of them share one sync of the disk, and answers when that transaction is durable. A few threads read. The file
@@ -32,6 +33,7 @@
 mod chats;
 mod check;
 mod columns;
+mod configs;
 mod directory;
 mod error;
 mod open;
@@ -60,11 +62,12 @@ pub use options::{SqliteOptions, Synchronous};
 use readers::Readers;
 use writer::{Weight, Writer};
 
-/// Chats, sessions and the directory in one SQLite file.
+/// Chats, sessions, the directory and the configuration in one SQLite file.
 ///
 /// It is [`ChatStore`](chatwright_core::port::ChatStore) (S1–S14),
-/// [`SessionStore`](chatwright_core::port::SessionStore) (N1–N5) and
-/// [`ChatDirectory`](chatwright_core::port::ChatDirectory) (C1–C3). Several processes of one machine may open the same
+/// [`SessionStore`](chatwright_core::port::SessionStore) (N1–N5),
+/// [`ChatDirectory`](chatwright_core::port::ChatDirectory) (C1–C3),
+/// [`ConfigStore`](chatwright_core::port::ConfigStore) and [`ConfigWriter`](chatwright_core::port::ConfigWriter) (F1–F6). Several processes of one machine may open the same
 /// file; a network file system is no place for it. The store's clock is the machine's.
 ///
 /// Cloning is cheap and gives another handle. When the last one is dropped, what waits is finished first and the file

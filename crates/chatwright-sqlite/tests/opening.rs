@@ -7,7 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 
-use chatwright_core::port::{ChatStore as _, StoreErrorKind};
+use chatwright_core::Json;
+use chatwright_core::config::ConfigKey;
+use chatwright_core::port::{ChatStore as _, ConfigWrite, ConfigWriter as _, StoreErrorKind};
 use chatwright_sqlite::{SqliteOptions, SqliteStore};
 use kit::{chat, commit, files, run};
 use rusqlite::Connection;
@@ -51,7 +53,7 @@ fn an_absent_file_and_an_empty_one_are_created_and_say_whose_they_are() {
     for _ in ["absent", "empty"] {
         written(&path);
         let bytes = fs::read(&path).expect("the set-up holds");
-        assert_eq!((&bytes[68..72], &bytes[60..64]), (&APPLICATION_ID[..], &[0, 0, 0, 1][..]));
+        assert_eq!((&bytes[68..72], &bytes[60..64]), (&APPLICATION_ID[..], &[0, 0, 0, 2][..]));
         assert_eq!(files(path.parent().expect("the set-up holds")).len(), 1, "a closed store is one file");
         fs::write(&path, "").expect("the set-up holds");
     }
@@ -161,13 +163,38 @@ fn what_another_program_left_in_a_log_is_refused() {
 }
 
 #[test]
+fn a_file_of_an_older_version_is_brought_up_to_date_with_all_that_is_in_it() {
+    let (_folder, path) = folder();
+    written(&path);
+    let older = Connection::open(&path).expect("the set-up holds");
+    older
+        .execute_batch("DROP TABLE config; DROP TABLE config_version; PRAGMA user_version = 1")
+        .expect("the set-up holds");
+    let chats = |conn: &Connection| -> i64 {
+        conn.query_row("SELECT count(*) FROM records", [], |row| row.get(0)).expect("the set-up holds")
+    };
+    let before = chats(&older);
+    drop(older);
+    run(async {
+        let store = SqliteStore::open(&path).expect("it is ours");
+        let (key, value) = (ConfigKey::advisor(), Json::parse("{}").expect("JSON"));
+        let written = store.write_config(&key, 0, Some(&value));
+        assert_eq!(written.await.expect("the tables are there"), ConfigWrite::Written(1));
+        assert_eq!(store.check().await.expect("the set-up holds"), []);
+    });
+    let after = Connection::open(&path).expect("the set-up holds");
+    assert!(before > 0);
+    assert_eq!(chats(&after), before);
+}
+
+#[test]
 fn a_file_of_a_newer_version_is_refused() {
     let (_folder, path) = folder();
     written(&path);
     let newer = Connection::open(&path).expect("the set-up holds");
-    newer.execute_batch("PRAGMA user_version = 2; CREATE TABLE hologram (a)").expect("the set-up holds");
+    newer.execute_batch("PRAGMA user_version = 3; CREATE TABLE hologram (a)").expect("the set-up holds");
     drop(newer);
-    refused(&path, StoreErrorKind::Newer, "schema version 2");
+    refused(&path, StoreErrorKind::Newer, "schema version 3");
 }
 
 #[test]
@@ -210,8 +237,18 @@ fn a_damaged_schema_a_missing_index_and_an_unreadable_table_are_refused() {
         usize::try_from(root).expect("the set-up holds")
     };
     fs::write(&path, &bytes).expect("the set-up holds");
-    for name in ["chat", "record", "session", "purged", "chat_due", "chat_held", "chat_owner", "chat_parent"]
-    {
+    for name in [
+        "chat",
+        "record",
+        "session",
+        "purged",
+        "chat_due",
+        "chat_held",
+        "chat_owner",
+        "chat_parent",
+        "config",
+        "config_version",
+    ] {
         fs::write(&path, &bytes).expect("the set-up holds");
         let page = root(name);
         let mut damaged = bytes.clone();
@@ -225,7 +262,7 @@ fn a_damaged_schema_a_missing_index_and_an_unreadable_table_are_refused() {
         .expect("the set-up holds")
         .execute_batch("DROP INDEX chat_due")
         .expect("the set-up holds");
-    refused(&path, StoreErrorKind::Corrupt, "chat_due of schema version 1 is missing or altered");
+    refused(&path, StoreErrorKind::Corrupt, "chat_due of schema version 2 is missing or altered");
 }
 
 #[test]
