@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::codes::Code;
-use crate::hint;
+use crate::{hint, python};
 
 /// How deep errors lie in errors; what is deeper is not an error's own.
 const DEPTH_MAX: u8 = 6;
@@ -24,26 +24,80 @@ pub(crate) struct Facts<'a> {
     pub(crate) message: Option<(u8, Cow<'a, str>)>,
     /// The longest wait that it asks for.
     pub(crate) wait: Option<Duration>,
+    /// The body of whoever a gateway asked, as it keeps it.
+    pub(crate) upstream: Option<Cow<'a, str>>,
 }
 
+/// How many places in prose are tried for an object.
+const QUOTES_MAX: usize = 8;
+/// Most bytes of an object that Python printed; what is cut has told what it could.
+const PRINTED_MAX: usize = 16 * 1024;
+
 impl<'a> Facts<'a> {
-    /// Reads a JSON document at the beginning of `text`; what follows it does not matter.
-    pub(crate) fn read(text: &'a str) -> Self {
+    /// Reads the JSON document that a body begins with, or the events of a stream; what follows it does not matter.
+    pub(crate) fn read(body: &'a str) -> Self {
         let mut facts = Self::default();
-        let text = text.trim_start();
+        let text = without_preface(body);
         if text.starts_with(['{', '[']) {
-            let mut json = serde_json::Deserializer::from_str(text);
-            let place = Place { depth: 0, within: Within::Top };
-            let whole = At { facts: &mut facts, place }.deserialize(&mut json).is_ok();
-            // A body that was cut has told what it could; braces in prose tell nothing.
-            facts.json |= whole;
+            facts.document(text);
+        } else if is_event_stream(text) {
+            let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
+            data.map(str::trim_start)
+                .filter(|data| data.starts_with('{'))
+                .for_each(|data| facts.document(data));
         }
         facts
     }
 
-    /// Reads the first JSON object within prose: wrappers quote the provider's body so.
+    fn document(&mut self, text: &'a str) {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let place = Place { depth: 0, within: Within::Top };
+        let whole = At { facts: self, place }.deserialize(&mut json).is_ok();
+        // A body that was cut has told what it could; braces in prose tell nothing.
+        self.json |= whole;
+    }
+
+    /// Reads the first object within prose that tells something: wrappers quote the provider's body so, as JSON or as
+    /// Python prints it.
     pub(crate) fn quoted_in(text: &'a str) -> Self {
-        text.find('{').map_or_else(Self::default, |at| Self::read(&text[at..]))
+        let opened = text.match_indices('{').map(|(at, _)| &text[at..]);
+        let quotes = opened.filter_map(|text| match text[1..].trim_start().bytes().next() {
+            Some(b'"') => Some((text, false)),
+            Some(b'\'') => Some((text, true)),
+            _ => None,
+        });
+        for (text, is_python) in quotes.take(QUOTES_MAX) {
+            let facts = match is_python {
+                true => Facts::read(&python::to_json(start(text, PRINTED_MAX))).into_owned(),
+                false => Self::read(text),
+            };
+            if facts.code.is_some() || facts.status.is_some() || facts.message.is_some() {
+                return facts;
+            }
+        }
+        Self::default()
+    }
+
+    fn into_owned<'b>(self) -> Facts<'b> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let message = self.message.map(|(rank, words)| (rank, owned(words)));
+        let upstream = self.upstream.map(owned);
+        Facts { json: self.json, code: self.code, status: self.status, message, wait: self.wait, upstream }
+    }
+
+    /// Takes over what the body says that this one passes on: it knows better what happened.
+    pub(crate) fn hear_upstream(&mut self) {
+        let Some(body) = self.upstream.take() else { return };
+        let inner = Facts::read(&body);
+        self.code = self.code.max(inner.code);
+        self.wait(inner.wait);
+        let told = |words: &str| !words.eq_ignore_ascii_case("provider returned error");
+        if !self.message.as_ref().is_some_and(|(_, words)| told(words.trim())) {
+            let is_json = inner.json;
+            let words = inner.message.map(|(_, words)| words.into_owned());
+            let words = words.or_else(|| (!is_json).then(|| body.into_owned()));
+            self.message = words.map(|words| (0, Cow::Owned(words))).or(self.message.take());
+        }
     }
 
     fn code(&mut self, code: &str) {
@@ -57,6 +111,30 @@ impl<'a> Facts<'a> {
     fn wait(&mut self, wait: Option<Duration>) {
         self.wait = self.wait.max(wait);
     }
+}
+
+/// The beginning of a text, cut on a character boundary.
+fn start(text: &str, bytes_max: usize) -> &str {
+    let end = (0..=bytes_max.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
+    &text[..end.unwrap_or(0)]
+}
+
+/// What follows a byte order mark, a guard against scripts (`)]}'`) and the head of a dumped HTTP response.
+fn without_preface(body: &str) -> &str {
+    let text = body.trim_start_matches('\u{feff}').trim_start();
+    let rest = match text {
+        _ if text.starts_with(")]}'") => text.split_once('\n').map(|(_, rest)| rest),
+        _ if text.starts_with("HTTP/") => {
+            text.split_once("\r\n\r\n").or_else(|| text.split_once("\n\n")).map(|(_, rest)| rest)
+        }
+        _ => None,
+    };
+    rest.unwrap_or(text).trim_start()
+}
+
+/// Whether a body is a stream of server-sent events.
+fn is_event_stream(text: &str) -> bool {
+    ["data:", "event:", "id:", "retry:", ": "].iter().any(|field| text.starts_with(field))
 }
 
 /// Which part of the body a value belongs to.
@@ -77,6 +155,9 @@ enum Field {
     Message(u8),
     /// Seconds, or a protobuf duration.
     Wait,
+    /// Milliseconds.
+    WaitMillis,
+    Upstream,
     QuotaId,
     /// A moderation result: its presence is what counts.
     Flagged,
@@ -104,12 +185,13 @@ impl Place {
             (Within::Top, "detail" | "error_description") => Within::Field(Field::Message(1)),
             (Within::Details, "message") => Within::Field(Field::Message(0)),
             // OpenRouter keeps the upstream's own body as a string.
-            (Within::Details, "raw") => Within::Field(Field::Message(0)),
+            (Within::Details, "raw") => Within::Field(Field::Upstream),
             (Within::Details, "flagged_input") => Within::Field(Field::Flagged),
             (Within::Details, "quotaId") => Within::Field(Field::QuotaId),
             (_, "retryDelay" | "retry_after" | "retryAfter" | "resets_in_seconds") => {
                 Within::Field(Field::Wait)
             }
+            (_, "retry_after_ms" | "retryAfterMs") => Within::Field(Field::WaitMillis),
             // Bedrock's streams name the exception and put the words inside it.
             (Within::Top, key) if key.ends_with("Exception") => Within::Error,
             _ => return None,
@@ -143,6 +225,7 @@ impl<'a> At<'_, 'a> {
                 facts.said(1, text);
             }
             Within::Field(Field::Wait) => facts.wait(hint::seconds(&text)),
+            Within::Field(Field::Upstream) => facts.upstream = Some(text),
             Within::Field(Field::QuotaId) if text.contains("PerDay") => {
                 facts.code = facts.code.max(Some(Code::DailyLimit));
             }
@@ -158,6 +241,7 @@ impl<'a> At<'_, 'a> {
                 self.facts.status = Some(number as u16);
             }
             Within::Field(Field::Wait) => self.facts.wait(hint::from_seconds(number)),
+            Within::Field(Field::WaitMillis) => self.facts.wait(hint::from_seconds(number / 1e3)),
             _ => {}
         }
     }

@@ -124,8 +124,13 @@ struct Evidence<'a> {
     code: Option<Code>,
     /// The status, unless it is a success.
     status: Option<u16>,
+    /// The status by which prose is judged: where there is none, what a code says of the request stands for one.
+    gate: Option<u16>,
     said: Talks,
 }
+
+/// How many names of exceptions are looked at; a trace of calls has few.
+const NAMES_MAX: usize = 16;
 
 impl<'a> Evidence<'a> {
     fn of(failure: &'a Failure) -> Self {
@@ -137,7 +142,7 @@ impl<'a> Evidence<'a> {
             let code = code.filter_map(|code| Code::of(code)).max();
             let (facts, said) = (Facts::default(), Talks::of(text));
             let status = failure.status.filter(|status| (300..1000).contains(status));
-            return Self { failure, local, text, facts, from_body: false, code, status, said };
+            return Self { failure, local, text, facts, from_body: false, code, status, gate: status, said };
         }
         let mut facts = Facts::read(body);
         let from_body = facts.json;
@@ -149,15 +154,22 @@ impl<'a> Evidence<'a> {
             // A failure inside a success tells its status itself, if at all.
             _ => facts.status.or_else(|| text::status(text)).filter(|status| !(200..300).contains(status)),
         };
+        facts.hear_upstream();
         let outer = facts.message.clone();
         unwrap(&mut facts);
         let codes = [failure.error_code.as_deref(), failure.error_type.as_deref(), text::code(text)];
         let exceptions = Headers(&failure.headers).all("x-amzn-errortype");
         let codes = codes.into_iter().flatten().chain(exceptions).filter_map(Code::of);
-        let code = codes.max().max(facts.code);
+        let mut code = codes.max().max(facts.code);
+        let decisive = code.is_some_and(|code| code.is_decisive(status));
+        if failure.status.is_none() {
+            // Prose all the same: they leave room for other words.
+            code = code.max(text::exceptions(text).take(NAMES_MAX).filter_map(Code::of).max());
+        }
+        let gate = status.or(code.and_then(Code::stands_for));
         let mut said = Talks::default();
         // Prose is the last resort.
-        if !code.is_some_and(|code| code.is_decisive(status)) {
+        if !decisive {
             said = Talks::of(text);
             match outer {
                 Some((_, message)) if from_body => said = said.and(Talks::of(&message)),
@@ -165,7 +177,7 @@ impl<'a> Evidence<'a> {
                 _ => {}
             }
         }
-        Self { failure, local, text, facts, from_body, code, status, said }
+        Self { failure, local, text, facts, from_body, code, status, gate, said }
     }
 
     fn judge(&self) -> Found {
@@ -213,7 +225,7 @@ impl<'a> Evidence<'a> {
 
     /// What is about the exchange itself: interrupted, broken off, or going on from something that is not there.
     fn of_the_conversation(&self) -> Option<Found> {
-        let unsaid = self.status.is_none();
+        let unsaid = self.gate.is_none();
         if self.said.any(&[Talk::CallOutputMissing, Talk::ReasoningMissing]) {
             return Some(Found::new(Kind::Generic).because(Reason::ResponsesMismatch));
         }
@@ -234,7 +246,7 @@ impl<'a> Evidence<'a> {
 
     /// Overload, and accounts that are empty.
     fn of_load_or_money(&self) -> Option<Found> {
-        let (status, code, said) = (self.status, self.code, self.said);
+        let (status, gate, code, said) = (self.status, self.gate, self.code, self.said);
         let quota = code == Some(Code::Usage) || said.has(Talk::QuotaCode);
         let overloaded = code == Some(Code::Overloaded) || said.has(Talk::Overloaded);
         if status == Some(529) || (overloaded && !quota && self.may_be_busy()) {
@@ -252,9 +264,10 @@ impl<'a> Evidence<'a> {
             return Some(usage.because(Reason::QuotaExhausted));
         }
         let weak = code.is_none_or(|code| code <= Code::Server);
-        let money = match status {
-            None | Some(401 | 403 | 500) => said.any(&[Talk::Usage, Talk::UsageWord]),
-            Some(400 | 404 | 422) => said.has(Talk::Usage),
+        let money = match gate {
+            None | Some(401 | 403 | 500) => said.any(&[Talk::Money, Talk::Usage, Talk::UsageWord]),
+            Some(400 | 404 | 422) => said.any(&[Talk::Money, Talk::Usage]),
+            Some(429) => said.has(Talk::Money) && !said.has(Talk::PerTime),
             _ => false,
         };
         (money && weak).then(|| usage.because(Reason::QuotaExhausted))
@@ -262,32 +275,39 @@ impl<'a> Evidence<'a> {
 
     /// What somebody has to change before it can work.
     fn of_the_request(&self) -> Option<Found> {
-        let (status, code, said) = (self.status, self.code, self.said);
+        let (status, gate, code, said) = (self.status, self.gate, self.code, self.said);
         let is = |known| code == Some(known);
-        let unsaid = status.is_none();
+        let unsaid = gate.is_none();
         if is(Code::ProviderDisabled) || said.has(Talk::ProviderDisabled) {
             return Some(Found::new(Kind::ProviderDisabled));
         }
         if is(Code::MissingKey) {
             return Some(Found::new(Kind::MissingKey));
         }
-        let filtered = said.has(Talk::ContentFilter) && matches!(status, None | Some(400 | 403 | 422));
+        let filtered = said.has(Talk::ContentFilter) && matches!(gate, None | Some(400 | 403 | 422));
         if is(Code::ContentFilter) || filtered {
             return Some(Found::new(Kind::ContentFilter));
         }
         let key = status == Some(401)
             || is(Code::Auth)
             || (said.has(Talk::Auth) && status != Some(429))
-            || (said.has(Talk::AuthWord) && matches!(status, None | Some(403 | 407)));
+            || (said.has(Talk::AuthWord) && matches!(gate, None | Some(403 | 407)));
         if key {
             return Some(Found::new(Kind::Auth));
         }
         // A 429 never says that the prompt is too long, whatever its words.
         let slow = status == Some(429) || is(Code::RateLimit);
-        if !slow && (is(Code::ContextOverflow) || said.has(Talk::ContextOverflow)) {
+        let long = match gate {
+            // Tokens per minute may be too many as well.
+            None => said.any(&[Talk::ContextOverflow, Talk::ContextWord]) && !said.has(Talk::PerTime),
+            Some(400 | 413 | 422) => said.any(&[Talk::ContextOverflow, Talk::ContextWord]),
+            _ => said.has(Talk::ContextOverflow),
+        };
+        if !slow && (is(Code::ContextOverflow) || long) {
             return Some(Found::overflow(Reason::ContextOverflow));
         }
-        if !slow && (is(Code::RequestTooLarge) || status == Some(413)) {
+        let large = said.has(Talk::TooLarge) && matches!(gate, None | Some(400 | 500));
+        if !slow && (is(Code::RequestTooLarge) || status == Some(413) || large) {
             return Some(Found::overflow(Reason::RequestTooLarge));
         }
         if is(Code::ModelNotFound) || said.has(Talk::ModelMissing) {
@@ -323,7 +343,7 @@ impl<'a> Evidence<'a> {
             (Some(409 | 424), _) => Some(Found::retry()),
             (Some(400..=499), _) => None,
             (_, Some(Code::Unavailable)) => Some(timeout),
-            (Some(500), _) if said.any(&[Talk::Timeout, Talk::Network]) => Some(timeout),
+            (Some(500), _) if said.any(&[Talk::Timeout, Talk::Network, Talk::Deadline]) => Some(timeout),
             (Some(500), _) | (_, Some(Code::Server)) => Some(Found::retry()),
             _ => None,
         }
@@ -344,10 +364,12 @@ impl<'a> Evidence<'a> {
             Cause::Http2 { reason, remote } => {
                 return Some(match passes(reason, remote) {
                     true => timeout.because(Reason::Reset),
+                    false if said.has(Talk::Server) => Found::retry(),
                     false => Found::new(Kind::Generic),
                 });
             }
             Cause::Protocol => return Some(Found::new(Kind::Generic).because(Reason::InvalidResponse)),
+            _ if self.gate.is_some() => return None,
             _ => {}
         }
         if said.any(&[Talk::Deadline, Talk::ClientTimeout])
@@ -374,7 +396,8 @@ impl<'a> Evidence<'a> {
 
     /// Where words about load are to be believed: no status, a 429, or the server's own fault.
     fn may_be_busy(&self) -> bool {
-        matches!(self.status, None | Some(429 | 500..))
+        // 498 is Groq's for a tier that is full.
+        matches!(self.gate, None | Some(429 | 498 | 500..))
     }
 
     /// How long the provider asks to wait, rounded up to milliseconds.

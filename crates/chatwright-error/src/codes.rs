@@ -40,6 +40,15 @@ impl Code {
         }
     }
 
+    /// The status that goes with what a code says of the request.
+    pub(crate) fn stands_for(self) -> Option<u16> {
+        match self {
+            Self::InvalidRequest | Self::Config => Some(400),
+            Self::NotFound => Some(404),
+            _ => None,
+        }
+    }
+
     /// The meaning of a code. Letter case, `_`, `-`, `.` and blanks do not matter, nor do `Error` and `Exception` at its
     /// end, nor what AWS puts around the name of an exception (`com.amazonaws#Name`, `Name:http://…`).
     pub(crate) fn of(code: &str) -> Option<Self> {
@@ -64,6 +73,8 @@ impl Code {
         let word = std::str::from_utf8(word).ok()?;
         Some(match word {
             "insufficientquota"
+            | "budgetexceeded"
+            | "billingdisabled"
             | "billinghardlimitreached"
             | "billingnotactive"
             | "billing"
@@ -80,7 +91,6 @@ impl Code {
             | "usagelimitreached"
             | "usagelimitexceeded"
             | "arrearage" => Self::Usage,
-            _ if word.ends_with("spendlimitexceeded") => Self::Usage,
             "providerdisabled" => Self::ProviderDisabled,
             "missingkey" | "missingapikey" => Self::MissingKey,
             "invalidapikey"
@@ -108,8 +118,6 @@ impl Code {
             | "servicedisabled"
             | "unsupportedcountryregionterritory" => Self::Auth,
             "contentfilter"
-            | "contentpolicyviolation"
-            | "responsibleaipolicyviolation"
             | "prohibitedcontent"
             | "invalidprompt"
             | "datainspectionfailed"
@@ -121,6 +129,7 @@ impl Code {
             | "contextlimitexceeded"
             | "exceedcontextsize"
             | "maxcontextlengthexceeded"
+            | "modelcontextwindowexceeded"
             | "inputtoolong"
             | "tokenslimitreached" => Self::ContextOverflow,
             "requesttoolarge" | "requestentitytoolarge" | "payloadtoolarge" | "contenttoolarge" => {
@@ -138,7 +147,7 @@ impl Code {
             "malformedconfig" | "malformedconfiguration" | "failedprecondition" => Self::Config,
             "notfound" | "resourcenotfound" => Self::NotFound,
             "overloaded" | "serverisoverloaded" | "serveroverloaded" | "modeloverloaded"
-            | "engineoverloaded" | "capacityexceeded" | "slowdown" | "serverbusy" | "servicebusy" => {
+            | "engineoverloaded" | "nocapacity" | "slowdown" | "serverbusy" | "servicebusy" => {
                 Self::Overloaded
             }
             "ratelimit"
@@ -153,15 +162,17 @@ impl Code {
             | "toomanyrequests"
             | "tokens"
             | "requests" => Self::RateLimit,
-            "timeout" | "requesttimeout" | "gatewaytimeout" | "upstreamtimeout" | "deadlineexceeded"
-            | "modeltimeout" | "modelnotready" | "unavailable" | "serviceunavailable" | "badgateway" => {
-                Self::Unavailable
-            }
+            "timeout" | "vectorstoretimeout" | "requesttimeout" | "gatewaytimeout" | "upstreamtimeout"
+            | "deadlineexceeded" | "modeltimeout" | "modelnotready" | "unavailable"
+            | "serviceunavailable" | "badgateway" => Self::Unavailable,
             "server" | "api" | "internal" | "internalserver" | "internalfailure" | "upstream" | "model"
             | "modelstream" | "unknown" | "aborted" => Self::Server,
             "invalidrequest" | "badrequest" | "invalidargument" | "unprocessableentity" => {
                 Self::InvalidRequest
             }
+            _ if word.ends_with("spendlimitexceeded") => Self::Usage,
+            _ if word.ends_with("policyviolation") => Self::ContentFilter,
+            _ if word.ends_with("capacityexceeded") => Self::Overloaded,
             _ => return None,
         })
     }

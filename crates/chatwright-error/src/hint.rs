@@ -129,6 +129,8 @@ pub(crate) fn should_retry(headers: Headers<'_>) -> Option<bool> {
 }
 
 /// The longest wait that prose asks for: "try again in 1.2s", "retry after 45 seconds".
+///
+/// Headers that prose quotes count too: "Retry-After: 20".
 pub(crate) fn in_text(text: &str) -> Option<Duration> {
     static ASKS: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(
@@ -138,7 +140,15 @@ pub(crate) fn in_text(text: &str) -> Option<Duration> {
         )
         .expect("a valid pattern")
     });
-    ASKS.captures_iter(text).filter_map(|found| duration(found.get(1)?.as_str())).max()
+    static QUOTED: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#"(?i-u)\bretry[-_]after(?:\\?["'])? ?[:=] ?(?:\\?["'])?(\d+(?:\.\d+)?)\b"#)
+            .expect("a valid pattern")
+    });
+    let longest = |pattern: &Regex| {
+        pattern.captures_iter(text).filter_map(|found| seconds(found.get(1)?.as_str())).max()
+    };
+    let quoted = if text.contains("etry") { longest(&QUOTED) } else { None };
+    longest(&ASKS).max(quoted)
 }
 
 #[cfg(test)]
@@ -241,6 +251,9 @@ mod tests {
             ("please wait 2 minutes and", Some(120_000)),
             ("Retry in about 3 hours", Some(10_800_000)),
             ("retry in 20ms or in 1 s", Some(20)),
+            ("Retry-After: 20", Some(20_000)),
+            ("retry_after=1.5", Some(1_500)),
+            ("\"retry_after\": 12}", Some(12_000)),
             ("try again later", None),
             ("retry 3 times", None),
             ("retry in 5 meters", None),

@@ -50,6 +50,7 @@ mod hint;
 mod message;
 mod payload;
 pub mod provider;
+mod python;
 mod redact;
 mod text;
 mod verdict;

@@ -42,7 +42,16 @@ pub fn display_name(id: &str) -> Option<&'static str> {
 /// Words in a text that name a provider, in the order in which they are believed.
 const NAMES: &[(&str, &[&str])] = &[
     ("openai-compat", &["openai-compat", "openai compatible"]),
-    ("azure", &["azure openai", "azure-openai", ".openai.azure.com", ".services.ai.azure.com"]),
+    (
+        "azure",
+        &[
+            "azure openai",
+            "azure-openai",
+            ".openai.azure.com",
+            ".cognitiveservices.azure.com",
+            ".services.ai.azure.com",
+        ],
+    ),
     ("openrouter", &["openrouter"]),
     ("bedrock", &["bedrock"]),
     ("vercel", &["vercel"]),

@@ -25,6 +25,11 @@ pub(crate) const MARK: &str = "[REDACTED]";
 pub fn redact(text: &str) -> Cow<'_, str> {
     static URL: LazyLock<Regex> =
         LazyLock::new(|| pattern(r#"(?i-u)\b([a-z][a-z0-9+.-]{1,20})://((?u-i:[^ \t\r\n"'<>`\\])*)"#));
+    static ENCODED: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r#"(?i-u)(%3a%2f%2f|%252f%252f)((?u-i:[^ \t\r\n"'<>`\\&])+)"#));
+    // A user and a password before a host, without a scheme.
+    static USER: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"(?-u)[\w.~%+-]{1,64}:[\w.~%+!$*-]{3,256}@([A-Za-z][\w-]*[./])"));
     // A header line holds several values: everything to its end goes.
     static LINE: LazyLock<Regex> = LazyLock::new(|| {
         pattern(
@@ -37,11 +42,18 @@ pub fn redact(text: &str) -> Cow<'_, str> {
             r#"(?ix-u)((?:api[-_\ ]?key|secret|passw(?:or)?d|passphrase|access[-_]?key(?:[-_]?id)?|
                subscription[-_]?key|private[-_]?key|session[-_]?id|credentials?|signature|x-amz-[\w-]+|
                (?:\b|_|-)(?:token|key|sig|jwt|pwd|bearer))(?:\ provided)?)
-               (\\?["']?\s*[:=]\s*\\?["']?|\\?["']\s+is\s+)((?u-i:[^\ \t\r\n"'&,;}\])\\]){4,})"#,
+               (?:(\\?["']?\s*[:=]\s*\\?["'])((?u-i:[^\r\n"'\\]){4,})
+               |(\\?["']?\s*[:=]\s*|\\?["']\s+is\s+)((?u-i:[^\ \t\r\n"'&,;}\])\\]){4,}))"#,
         )
+    });
+    // Where addresses are percent-encoded, `=` and `&` are too.
+    static ENCODED_FIELD: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(r"(?i-u)((?:key|token|secret|passw(?:or)?d|sig|signature|code)%(?:25)?3[ad])([\w.~+-]{4,})")
     });
     static BEARER: LazyLock<Regex> =
         LazyLock::new(|| pattern(r"(?i-u)\b((?:bearer|basic|token)\s+)([\w.~+/=:-]{8,})"));
+    static API_KEY: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r#"(?i-u)(\bapi[-_ ]?key\s+["'`]?)([\w.~+/=:-]{8,})"#));
 
     let mut text = Cow::Borrowed(text);
     if text.contains("://") {
@@ -50,16 +62,35 @@ pub fn redact(text: &str) -> Cow<'_, str> {
             (bare.len() < found[2].len()).then(|| format!("{}://{bare}", &found[1]))
         });
     }
+    if text.contains('%') {
+        replace(&mut text, &ENCODED, |found| Some(format!("{}{MARK}", &found[1])));
+        replace(&mut text, &ENCODED_FIELD, |found| Some(format!("{}{MARK}", &found[1])));
+    }
+    if text.contains('@') {
+        replace(&mut text, &USER, |found| Some(format!("{MARK}@{}", &found[1])));
+    }
     if text.bytes().any(|byte| matches!(byte, b':' | b'=')) || text.contains(" is ") {
-        replace(&mut text, &LINE, |found| Some(format!("{}{}{MARK}", &found[1], &found[2])));
+        replace(&mut text, &LINE, |found| {
+            let told = is_complaint(&found[0][found[1].len() + found[2].len()..]);
+            (!told).then(|| format!("{}{}{MARK}", &found[1], &found[2]))
+        });
         replace(&mut text, &FIELD, |found| {
-            (!is_plain(&found[3])).then(|| format!("{}{}{MARK}", &found[1], &found[2]))
+            let (between, value) =
+                (found.get(2).or(found.get(4))?.as_str(), found.get(3).or(found.get(5))?.as_str());
+            let prose = between.starts_with(':') && is_weak(&found[1]) && is_words(value);
+            (!prose && !is_plain(value)).then(|| format!("{}{between}{MARK}", &found[1]))
         });
     }
     replace(&mut text, &BEARER, |found| {
-        let random = found[2].bytes().any(|byte| byte.is_ascii_digit()) || found[2].len() > 20;
-        random.then(|| format!("{}{MARK}", &found[1]))
+        // "Bearer authentication" is prose.
+        let long = if found[1].starts_with(['b', 'B']) { 15 } else { 20 };
+        is_no_word(&found[2], long).then(|| format!("{}{MARK}", &found[1]))
     });
+    if ["ey ", "EY "].iter().any(|end| text.contains(end)) {
+        replace(&mut text, &API_KEY, |found| {
+            is_no_word(&found[2], 20).then(|| format!("{}{MARK}", &found[1]))
+        });
+    }
     words(&mut text);
     text
 }
@@ -118,6 +149,35 @@ fn bare_address(address: &str) -> &str {
     address[..host].rfind('@').map_or(address, |at| &address[at + 1..])
 }
 
+fn is_no_word(value: &str, long: usize) -> bool {
+    value.bytes().any(|byte| byte.is_ascii_digit()) || value.len() > long
+}
+
+/// Whether the name of a field is that of many other things: "unexpected token: …", "missing key: …".
+fn is_weak(name: &str) -> bool {
+    ["key", "token", "signature", "credential", "credentials"]
+        .iter()
+        .any(|weak| weak.eq_ignore_ascii_case(name))
+}
+
+/// Whether a value is a word of prose, a path to a field or a model's own token: `temperature`, `messages.0.content`.
+fn is_words(value: &str) -> bool {
+    let is_name = |part: &str| part.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let is_index = |part: &str| part.len() <= 3 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let mut parts = value.split(['.', '[', ']', ' ', '`']);
+    value.starts_with("<|") || parts.all(|part| part.len() <= 20 && (is_name(part) || is_index(part)))
+}
+
+/// Whether what follows the name of a header says that something is wrong with it.
+fn is_complaint(value: &str) -> bool {
+    const COMPLAINTS: &[&str] =
+        &["missing", "required", "denied", "invalid", "failed", "expired", "not", "none", "null"];
+    let first = value.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+    COMPLAINTS.contains(&first)
+        && value.len() <= 40
+        && !value.bytes().any(|byte| byte.is_ascii_digit() || byte == b'=')
+}
+
 /// Whether the value of a field that is named like a secret is certainly none: a number, or words such as `null`.
 fn is_plain(value: &str) -> bool {
     matches!(
@@ -134,7 +194,6 @@ const PREFIXES: &[&str] = &[
     "pk_",
     "rk_",
     "sess-",
-    "key-",
     "xai-",
     "gsk_",
     "hf_",
@@ -177,8 +236,14 @@ const KEY_BYTES_MIN: usize = 12;
 fn without_keys(word: &str) -> Option<String> {
     const BETWEEN: [char; 4] = ['/', '=', ':', '@'];
     let is_key = |part: &str| {
-        let known = part.len() >= KEY_BYTES_MIN && PREFIXES.iter().any(|prefix| part.starts_with(prefix));
-        known || part.split(['-', '_', '.', '~', '+']).any(is_random)
+        // Some print keys in capitals; names of variables have no hyphen.
+        let begins = |prefix: &&str| {
+            let start = part.get(..prefix.len()).unwrap_or_default();
+            start == *prefix || (prefix.ends_with('-') && start.eq_ignore_ascii_case(prefix))
+        };
+        let known = part.len() >= KEY_BYTES_MIN && PREFIXES.iter().any(begins);
+        // What a provider calls a request helps it to find that request.
+        known || !part.starts_with("req_") && part.split(['-', '_', '.', '~', '+']).any(is_random)
     };
     let bare = |piece: &'_ str| piece.trim_end_matches(BETWEEN).trim_end_matches('.').len();
     if !word.split_inclusive(BETWEEN).any(|piece| is_key(&piece[..bare(piece)])) {
@@ -259,6 +324,19 @@ mod tests {
             ("jwt eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc", "jwt [REDACTED]"),
             ("aws AKIAIOSFODNN7EXAMPLE", "aws [REDACTED]"),
             ("hex 0123456789abcdef0123456789abcdef", "hex [REDACTED]"),
+            ("bEaReR abcdefghijklmnop", "bEaReR [REDACTED]"),
+            ("//me:hunter@h.example/x", "//[REDACTED]@h.example/x"),
+            ("proxy me:hunter2@h.example/x", "proxy [REDACTED]@h.example/x"),
+            ("https%3A%2F%2Fme%3Apw%40h%2F&n=1", "https%3A%2F%2F[REDACTED]&n=1"),
+            ("to=x&api_key%3Dhunter22", "to=x&api_key%3D[REDACTED]"),
+            ("{\"password\":\"correct horse battery\",\"n\":1}", "{\"password\":\"[REDACTED]\",\"n\":1}"),
+            ("API key 'abc123def' is invalid", "API key '[REDACTED]' is invalid"),
+            ("Your API key abcdefgh1234 is not valid", "Your API key [REDACTED] is not valid"),
+            ("SK-ANT-API03-ABCDEFGHIJKL", "[REDACTED]"),
+            ("key: hunter22", "key: [REDACTED]"),
+            ("token=abcdefgh", "token=[REDACTED]"),
+            ("X-Auth-Token: abcdefgh", "X-Auth-Token: [REDACTED]"),
+            ("{\"token\": \"abcdefgh\"}", "{\"token\": \"[REDACTED]\"}"),
             ("https://hooks.example/T0/aB3dE5fG7hI9jK1lM3nO5", "https://hooks.example/T0/[REDACTED]"),
         ] {
             assert_eq!(redact(text), clean);
@@ -279,6 +357,21 @@ mod tests {
             "billing_hard_limit_reached: organization_spend_limit_exceeded",
             "meta-llama/Llama-3.3-70B-Instruct-Turbo",
             "API key: missing",
+            "key: value pairs",
+            "unexpected token: expected `,` or `}`",
+            "missing key: messages",
+            "key: 'messages.0.content'",
+            "stop token: <|endoftext|>",
+            "signature: verification failed",
+            "Authorization: missing header",
+            "cookie: required",
+            "key-value-pairs",
+            "Bearer authentication",
+            "npm:pkg@1.2.3, or write to help@example.com: now",
+            "token count: 128000",
+            "the api key is missing",
+            "request req_011CSHoEeqs5C35K2UUqR7Fy",
+            "// a comment",
         ] {
             assert_eq!(redact(text), text);
         }
