@@ -15,6 +15,7 @@ use crate::deps::{Deps, Ports};
 use crate::events::{EventSources, EventStream, EventsError, events};
 use crate::feed::Failed;
 use crate::held::session_is_live;
+use crate::models::{Models, NoModel};
 use crate::registry::{InvalidSetup, Registry};
 use crate::store_time::StoreTime;
 use crate::{Settings, Worker};
@@ -118,12 +119,15 @@ impl Chats {
         if settings.capacity == 0 {
             return setting("capacity", "it must be at least 1");
         }
-        let registry = Registry::new(ports.models.clone(), ports.default_model.clone(), &ports.tools)?;
+        let registry = Registry::new(&ports.tools)?;
+        let models =
+            Models::new(ports.models.clone(), ports.default_model.clone(), ports.configuration.clone())?;
         let time = StoreTime::new(Arc::clone(&ports.sessions), Arc::clone(&ports.clock));
         Ok(Self {
             deps: Arc::new(Deps {
                 ports,
                 registry,
+                models,
                 time,
                 settings,
                 calls: Calls::default(),
@@ -146,7 +150,7 @@ impl Chats {
     /// A dropped command may or may not have landed. With an id and a key it can be repeated.
     pub async fn create(&self, new: NewChat) -> Result<(ChatId, Receipt), Failed> {
         let ids = &*self.deps.ports.ids;
-        self.deps.registry.check_model(new.model.as_deref())?;
+        self.check_model(new.model.as_deref(), &new.organization).await?;
         let chat = new.id.unwrap_or_else(|| ChatId::mint(ids));
         let create = Create {
             owner: new.owner,
@@ -196,6 +200,19 @@ impl Chats {
     pub async fn interrupt(&self, chat: ChatId, by: Option<UserId>) -> Result<Receipt, Failed> {
         let dead = self.dead_holder(chat).await?;
         self.command(chat, Command::Interrupt(Interrupt { by, dead, key: None })).await
+    }
+
+    /// `Err` iff a chat that names this model could not be run. That it cannot be found out does not keep a chat from being
+    /// created.
+    async fn check_model(
+        &self,
+        name: Option<&str>,
+        organization: &Option<OrganizationId>,
+    ) -> Result<(), Refused> {
+        match self.deps.models.choose(name, organization).await {
+            Ok(_) | Err(NoModel::Unreadable(_)) => Ok(()),
+            Err(error) => Err(Refused::Invalid { what: error.to_string() }),
+        }
     }
 
     /// The head of a chat.

@@ -11,6 +11,7 @@ use chatwright_retry::Gates;
 
 use crate::Settings;
 use crate::calls::Calls;
+use crate::models::{Configuration, Models};
 use crate::registry::Registry;
 use crate::store_time::StoreTime;
 
@@ -35,6 +36,8 @@ pub struct Ports {
     pub models: BTreeMap<Box<str>, Arc<dyn LanguageModel>>,
     /// The name of the model of chats that name none.
     pub default_model: Option<Box<str>>,
+    /// Models that are configured, and other settings. Without it there are those above.
+    pub configuration: Option<Configuration>,
     /// The tools that every chat has.
     pub tools: Vec<Arc<dyn Tool>>,
 }
@@ -43,6 +46,7 @@ pub struct Ports {
 pub(crate) struct Deps {
     pub(crate) ports: Ports,
     pub(crate) registry: Registry,
+    pub(crate) models: Models,
     pub(crate) time: StoreTime,
     pub(crate) settings: Settings,
     pub(crate) calls: Calls,

@@ -185,8 +185,8 @@ impl Held {
     }
 
     /// Ids and the model of what comes next.
-    fn next(&self) -> Next {
-        next(&self.deps, &self.chat)
+    async fn next(&mut self) -> Next {
+        next(&self.deps, &self.chat).await
     }
 }
 
@@ -239,11 +239,8 @@ async fn fold_through(deps: &Deps, id: ChatId, history: &mut History, chat: &Cha
     Ok(())
 }
 
-fn next(deps: &Deps, chat: &Chat) -> Next {
+async fn next(deps: &Deps, chat: &Chat) -> Next {
+    let model = deps.models.id(chat.state.model.as_deref(), &chat.head.index.organization).await;
     let ids = &*deps.ports.ids;
-    Next {
-        message: MessageId::mint(ids),
-        model: deps.registry.model_id(chat.state.model.as_deref()),
-        promoted: MessageId::mint(ids),
-    }
+    Next { message: MessageId::mint(ids), model, promoted: MessageId::mint(ids) }
 }

@@ -2,17 +2,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chatwright_core::content::{Output, Part};
-use chatwright_core::model::{ModelId, ToolDefinition};
-use chatwright_core::port::{LanguageModel, Tool};
+use chatwright_core::model::ToolDefinition;
+use chatwright_core::port::Tool;
 use chatwright_core::record::ResultOrigin;
 use chatwright_core::tool::ToolSpec;
-use chatwright_engine::{Call, Plan, Planned, Refused, calls, hash};
+use chatwright_engine::{Call, Plan, Planned, calls, hash};
 use serde_json::Value;
 
-/// The models and tools of this process by name.
+/// The tools of this process by name.
 pub(crate) struct Registry {
-    models: BTreeMap<Box<str>, Arc<dyn LanguageModel>>,
-    default_model: Option<Box<str>>,
     tools: BTreeMap<Box<str>, (ToolSpec, Arc<dyn Tool>)>,
     definitions: Vec<ToolDefinition>,
 }
@@ -47,14 +45,7 @@ pub enum InvalidSetup {
 }
 
 impl Registry {
-    pub(crate) fn new(
-        models: BTreeMap<Box<str>, Arc<dyn LanguageModel>>,
-        default_model: Option<Box<str>>,
-        tools: &[Arc<dyn Tool>],
-    ) -> Result<Self, InvalidSetup> {
-        if let Some(name) = default_model.clone().filter(|name| !models.contains_key(name)) {
-            return Err(InvalidSetup::DefaultModel(name));
-        }
+    pub(crate) fn new(tools: &[Arc<dyn Tool>]) -> Result<Self, InvalidSetup> {
         let mut by_name = BTreeMap::new();
         let mut definitions = Vec::with_capacity(tools.len());
         for tool in tools {
@@ -70,31 +61,7 @@ impl Registry {
                 return Err(InvalidSetup::DuplicateTool(spec.name));
             }
         }
-        Ok(Self { models, default_model, tools: by_name, definitions })
-    }
-
-    /// The model of a chat that names this one, or none.
-    pub(crate) fn model(&self, name: Option<&str>) -> Option<&Arc<dyn LanguageModel>> {
-        self.models.get(name.or(self.default_model.as_deref())?)
-    }
-
-    /// What to call the model of a chat in its records, whether or not this process knows it.
-    pub(crate) fn model_id(&self, name: Option<&str>) -> ModelId {
-        let unknown = || ModelId { provider: "unknown".into(), model: name.unwrap_or("none").into() };
-        self.model(name).map_or_else(unknown, |model| model.id())
-    }
-
-    /// `Err` iff a chat that names this model could not be run here.
-    pub(crate) fn check_model(&self, name: Option<&str>) -> Result<(), Refused> {
-        if self.model(name).is_some() {
-            return Ok(());
-        }
-        let known = self.models.keys().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-        let what = match name {
-            Some(name) => format!("there is no model {name:?}; there is {known}"),
-            None => format!("the chat names no model, and there is no default; there is {known}"),
-        };
-        Err(Refused::Invalid { what })
+        Ok(Self { tools: by_name, definitions })
     }
 
     /// The tools as a model sees them, in the order of registration.

@@ -1,4 +1,4 @@
-//! Language models over HTTP.
+//! Language models over HTTP, by hand or as they are configured ([`HttpModels`]).
 //!
 //! [`OpenAiChat`] speaks OpenAI's Chat Completions, which many other servers speak too. It is a thin decoder over permissive
 //! structures on our own bounded [parser](sse) of server-sent events: one request per call, no hidden retries (M4), structured
@@ -24,7 +24,9 @@
 
 mod http;
 mod openai_chat;
+mod resolver;
 pub mod sse;
 
 pub use http::InvalidModel;
 pub use openai_chat::{ChatDecoder, OpenAiChat, OpenAiChatBuilder, request_body};
+pub use resolver::HttpModels;

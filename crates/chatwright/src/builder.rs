@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chatwright_config::Configs;
 use chatwright_core::port::{
-    Bus, ChatStore, Clock, Ids, LanguageModel, LiveLog, Observer, SessionStore, Tool,
+    Bus, ChatStore, Clock, Ids, LanguageModel, LiveLog, ModelResolver, Observer, SessionStore, Tool,
 };
-use chatwright_loop::{Chats, InvalidSetup, Ports, Settings, SystemClock, SystemIds};
+use chatwright_loop::{Chats, Configuration, InvalidSetup, Ports, Settings, SystemClock, SystemIds};
 use chatwright_memory::MemoryLiveLog;
 
 use crate::Chatwright;
@@ -32,6 +33,7 @@ impl Chatwright {
             observers: Vec::new(),
             models: BTreeMap::new(),
             default_model: None,
+            configuration: None,
             tools: Vec::new(),
         };
         Builder { ports, settings: Settings::default(), duplicate_model: None }
@@ -52,6 +54,43 @@ impl Builder {
     /// Names the model of chats that name none.
     pub fn default_model(mut self, name: impl Into<Box<str>>) -> Self {
         self.ports.default_model = Some(name.into());
+        self
+    }
+
+    /// Adds the models that are configured, and what users want every model to know. The configured default comes before
+    /// [`default_model`](Self::default_model).
+    ///
+    #[cfg_attr(all(feature = "openai", feature = "sqlite"), doc = "```no_run")]
+    #[cfg_attr(not(all(feature = "openai", feature = "sqlite")), doc = "```ignore")]
+    /// use std::sync::Arc;
+    ///
+    /// use chatwright::Chatwright;
+    /// use chatwright::config::{ConfigAdmin, ConfigSettings, Configs};
+    /// use chatwright::core::config::{ModelConfig, ProviderConfig};
+    /// use chatwright::core::port::ConfigStore;
+    /// use chatwright::memory::MemoryBus;
+    /// use chatwright::providers::HttpModels;
+    /// use chatwright::sqlite::SqliteStore;
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (store, bus) = (SqliteStore::open("chats.db")?, MemoryBus::new());
+    /// let rows: Arc<dyn ConfigStore> = Arc::new(store.clone());
+    /// let configs = Configs::new(&rows, Arc::new(bus.clone()), &ConfigSettings::default())?;
+    /// let admin = ConfigAdmin::new(Arc::new(store.clone()), Arc::new(bus.clone())).with_cache(configs.clone());
+    /// let chatwright = Chatwright::builder(store, bus)
+    ///     .configuration(configs, HttpModels::from_env("CHATWRIGHT_KEY_"))
+    ///     .build()?;
+    ///
+    /// let mut openai = ProviderConfig::new("openai_chat");
+    /// openai.credential = Some("OPENAI".into());
+    /// admin.put_provider("openai", &openai, None).await?;
+    /// admin.put_model("fast", &ModelConfig::new("openai", "gpt-5-mini"), None).await?;
+    /// admin.put_default_model(None, "fast", None).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn configuration(mut self, configs: Configs, resolver: impl ModelResolver) -> Self {
+        self.ports.configuration = Some(Configuration { configs, resolver: Arc::new(resolver) });
         self
     }
 

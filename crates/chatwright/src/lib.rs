@@ -39,13 +39,14 @@ mod chat;
 pub use builder::Builder;
 pub use chat::{Chat, Chatwright};
 
+pub use chatwright_config as config;
 pub use chatwright_core as core;
 pub use chatwright_core::frame::{Frame, FrameBody, Resume};
 pub use chatwright_core::view::View;
 pub use chatwright_core::{ChatId, OrganizationId, UserId};
 pub use chatwright_loop::{
-    Busy, EventSettings, EventStream, EventsError, Failed, InvalidSetup, NewChat, NewMessage, Receipt,
-    Refused, Rules, Settings, SystemClock, SystemIds, Worker,
+    Busy, Configuration, EventSettings, EventStream, EventsError, Failed, InvalidSetup, NewChat, NewMessage,
+    Receipt, Refused, Rules, Settings, SystemClock, SystemIds, Worker,
 };
 pub use chatwright_memory as memory;
 #[cfg(feature = "openai")]

@@ -1,5 +1,5 @@
 //! A chat that is stepped by hand.
-#![allow(dead_code, reason = "each test file uses its share")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its share")]
 
 use std::time::Duration;
 

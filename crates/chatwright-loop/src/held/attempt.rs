@@ -1,9 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use chatwright_core::accumulator::{Accumulator, End};
+use chatwright_core::content::Part;
 use chatwright_core::error::{Cause, ErrorInfo, Failure, RetryEvent, TimeoutPhase, Verdict, classify};
 use chatwright_core::head::OpenGen;
-use chatwright_core::model::{FinishReason, ModelCall, ModelId, ModelPart};
+use chatwright_core::model::{FinishReason, Message, ModelCall, ModelId, ModelPart, Role, Usage};
 use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LiveLog};
 use chatwright_engine::{Answer, Stopped, Work};
 use chatwright_retry::Gate;
@@ -12,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Drain, Held, Look};
 use crate::failure;
+use crate::models::Chosen;
 use crate::preview::Preview;
 
 /// How the streaming of an answer ended.
@@ -33,22 +36,25 @@ enum Streamed {
 impl Held {
     /// Asks the model and commits what comes of it.
     pub(super) async fn attempt(&mut self, open: &OpenGen) {
-        let name = self.chat.state.model.clone();
-        let model_id = self.deps.registry.model_id(name.as_deref());
-        let Some(model) = self.deps.registry.model(name.as_deref()).cloned() else {
-            let verdict = Box::new(failure::no_model(name.as_deref()));
-            self.feed(open.r#gen, Work::Failed { verdict, usage: Default::default(), partial: None }).await;
-            return;
+        let deps = Arc::clone(&self.deps);
+        let (name, organization) = (&self.chat.state.model, &self.chat.head.index.organization);
+        let chosen = match deps.models.choose(name.as_deref(), organization).await {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                let (verdict, usage) = (Box::new(failure::no_model(&error)), Usage::default());
+                self.feed(open.r#gen, Work::Failed { verdict, usage, partial: None }).await;
+                return;
+            }
         };
-        let deps = std::sync::Arc::clone(&self.deps);
+        let (model, model_id) = (&*chosen.model, chosen.model.id());
         deps.observe(&Event::AttemptStarted { chat: self.id, r#gen: open.r#gen, model: &model_id });
         let mut answer = Accumulator::new();
-        let live: std::sync::Arc<dyn LiveLog> = std::sync::Arc::clone(&deps.ports.live);
+        let live: Arc<dyn LiveLog> = Arc::clone(&deps.ports.live);
         let mut preview = Preview::new(live, self.id, self.epoch, open.r#gen, &deps.settings);
         let gate = deps.gates.gate(&model.account());
         let streamed = match self.pass(open, &gate).await {
             Some(ended) => ended,
-            None => self.stream(open, &*model, &mut answer, &mut preview).await,
+            None => self.stream(open, &chosen, &mut answer, &mut preview).await,
         };
         if !matches!(streamed, Streamed::Lost) {
             preview.flush().await;
@@ -89,12 +95,15 @@ impl Held {
     async fn stream(
         &mut self,
         open: &OpenGen,
-        model: &dyn LanguageModel,
+        chosen: &Chosen,
         answer: &mut Accumulator,
         preview: &mut Preview,
     ) -> Streamed {
-        let mut call = ModelCall::new(self.history.prompt());
-        call.tools = self.deps.registry.definitions().to_vec();
+        let call = match self.call(chosen).await {
+            Ok(call) => call,
+            Err(verdict) => return Streamed::Failed(Box::new(verdict)),
+        };
+        let model = &*chosen.model;
         let mut parts = model.stream(call);
         let timeouts = self.deps.settings.model_timeouts;
         let begun = Instant::now();
@@ -147,6 +156,25 @@ impl Held {
         }
     }
 
+    /// What the model is asked: the history, what its owner wants every model to know, and what its row says.
+    async fn call(&mut self, chosen: &Chosen) -> Result<ModelCall, Verdict> {
+        let mut call = ModelCall::new(self.history.prompt());
+        if let Some(configs) = self.deps.models.configs() {
+            let owner = &self.chat.head.index.owner;
+            let prompt = configs.user_prompt(owner).await.map_err(|error| failure::unreadable(&error))?;
+            if let Some(prompt) = prompt {
+                // After the host's instructions, which come first.
+                let at = call.prompt.iter().take_while(|message| message.role == Role::System).count();
+                call.prompt.insert(at, Message::new(Role::System, vec![Part::text(prompt.as_str())]));
+            }
+        }
+        call.tools = self.deps.registry.definitions().to_vec();
+        if let Some(options) = chosen.options() {
+            options.apply(&mut call);
+        }
+        Ok(call)
+    }
+
     fn verdict(&self, failure: &Failure) -> Verdict {
         classify(failure, self.deps.ports.clock.now().into())
     }
@@ -161,7 +189,10 @@ impl Held {
         preview: Preview,
     ) {
         let (usage, off) = (answer.usage(), answer.units());
-        let next = self.next();
+        if let Streamed::Lost = streamed {
+            return self.observe_end(open, AttemptEnd::Aborted, usage);
+        }
+        let next = self.next().await;
         let partial = |asked: bool| {
             let (content, model, next) = (whole_parts(&answer), model.clone(), next.clone());
             let estimated = asked && usage.is_empty();
@@ -172,8 +203,7 @@ impl Held {
             (Work::Failed { verdict, usage, partial: Some(partial(true)) }, end)
         };
         let (work, end) = match (streamed, answer.end()) {
-            (Streamed::Lost, _) => return self.observe_end(open, AttemptEnd::Aborted, usage),
-            (Streamed::Drain, _) => (Work::Release { off, wait: None }, AttemptEnd::Aborted),
+            (Streamed::Lost | Streamed::Drain, _) => (Work::Release { off, wait: None }, AttemptEnd::Aborted),
             (Streamed::Shut(wait), _) => (Work::Release { off, wait: Some(wait) }, AttemptEnd::Aborted),
             (Streamed::Stop { asked }, _) => (Work::Stopped(partial(asked)), AttemptEnd::Interrupted),
             (Streamed::Failed(verdict), _) => failed(verdict),
@@ -229,17 +259,15 @@ impl Held {
         self.deps.observe(&Event::RetryScheduled { chat: self.id, r#gen: open.r#gen, retry: &retry });
     }
 
-    fn observe_end(&self, open: &OpenGen, end: AttemptEnd<'_>, usage: chatwright_core::model::Usage) {
+    fn observe_end(&self, open: &OpenGen, end: AttemptEnd<'_>, usage: Usage) {
         self.deps.observe(&Event::AttemptEnded { chat: self.id, r#gen: open.r#gen, end, usage });
     }
 }
 
 /// What of a stopped answer is kept: everything but calls, which nobody will run.
-fn whole_parts(answer: &Accumulator) -> Vec<chatwright_core::content::Part> {
+fn whole_parts(answer: &Accumulator) -> Vec<Part> {
     let mut content = answer.content();
-    content.retain(|part| {
-        !matches!(part, chatwright_core::content::Part::ToolCall { provider_executed: false, .. })
-    });
+    content.retain(|part| !matches!(part, Part::ToolCall { provider_executed: false, .. }));
     content
 }
 

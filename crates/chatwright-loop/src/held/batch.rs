@@ -64,7 +64,7 @@ impl Held {
                 Some(result) = running.tasks.join_next() => ready(result, &mut running),
             };
             let plan = self.plan(open);
-            let work = Work::Results { results, off: 0, plan, next: self.next() };
+            let work = Work::Results { results, off: 0, plan, next: self.next().await };
             if !self.feed(open.r#gen, work).await || self.chat.state.open.as_ref() != Some(open) {
                 seal(&*self.deps.ports.live, self.id, epoch, open.r#gen, 0).await;
                 return;
@@ -123,7 +123,7 @@ impl Held {
             results.extend(result);
         }
         if !results.is_empty() {
-            let work = Work::Results { results, off: 0, plan: Vec::new(), next: self.next() };
+            let work = Work::Results { results, off: 0, plan: Vec::new(), next: self.next().await };
             if !self.feed(open.r#gen, work).await {
                 return;
             }
@@ -152,8 +152,8 @@ impl Held {
             }
         }
         drop(running);
-        let model = self.deps.registry.model_id(self.chat.state.model.as_deref());
-        let (content, usage, next) = (Vec::new(), Default::default(), self.next());
+        let next = self.next().await;
+        let (content, usage, model) = (Vec::new(), Default::default(), next.model.clone());
         let stopped = Stopped { content, model, usage, estimated: false, off: 0, results, next };
         let epoch = self.epoch;
         if self.feed(open.r#gen, Work::Stopped(Box::new(stopped))).await {

@@ -37,7 +37,7 @@ impl Held {
                 () = sleep_until(until) => break,
             }
         }
-        let next = self.next();
+        let next = self.next().await;
         self.feed(None, Work::Retry { next }).await;
     }
 }

@@ -216,6 +216,7 @@ impl World {
             ids: Arc::new(SeededIds::new(seed)),
             observers: Vec::new(),
             models: [("rule".into(), model)].into(),
+            configuration: None,
             default_model: Some("rule".into()),
             tools,
         }

@@ -1,0 +1,126 @@
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use chatwright_core::config::{Configured, ModelConfig, ProviderConfig};
+use chatwright_core::port::{LanguageModel, ModelResolver, Unresolved};
+use reqwest::Client;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use crate::{InvalidModel, OpenAiChat, OpenAiChatBuilder, http};
+
+/// Makes models of what is configured: [`OpenAiChat`] where the provider's protocol is `openai_chat`.
+///
+/// Options of the provider's row, all `false` by default: `end_after_finish`, `no_content_type`, `max_tokens` and
+/// `no_stream_options`, as the methods of [`OpenAiChatBuilder`]. All models share one HTTP client.
+///
+/// ```
+/// use chatwright_providers::HttpModels;
+///
+/// // A provider whose row has the credential "OPENAI" uses the key in `CHATWRIGHT_KEY_OPENAI`.
+/// let models = HttpModels::from_env("CHATWRIGHT_KEY_");
+/// // Or keys come from wherever the host keeps them.
+/// let models = HttpModels::new(|credential| (credential == "OPENAI").then(|| "sk-…".to_owned()));
+/// ```
+pub struct HttpModels {
+    keys: Box<Keys>,
+    client: Option<Client>,
+    shared: OnceLock<Client>,
+}
+
+type Keys = dyn Fn(&str) -> Option<SecretString> + Send + Sync;
+
+impl HttpModels {
+    /// Finds keys by the names that providers' rows give as their credentials.
+    pub fn new(keys: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        let keys = Box::new(move |credential: &str| keys(credential).map(SecretString::from));
+        Self { keys, client: None, shared: OnceLock::new() }
+    }
+
+    /// Finds keys in environment variables: the credential with this prefix. Others are not read, so that whoever may write
+    /// the configuration cannot have the process send them to a server of theirs.
+    pub fn from_env(prefix: impl Into<String>) -> Self {
+        let prefix = prefix.into();
+        Self::new(move |credential| std::env::var(format!("{prefix}{credential}")).ok())
+    }
+
+    /// A client of the host's own: proxies, certificates, time-outs. It should neither retry nor follow redirects.
+    #[must_use]
+    pub fn client(mut self, client: Client) -> Self {
+        self.client = Some(client);
+        self
+    }
+
+    fn shared_client(&self) -> Result<Client, InvalidModel> {
+        if let Some(client) = self.client.as_ref().or(self.shared.get()) {
+            return Ok(client.clone());
+        }
+        let client = http::client()?;
+        Ok(self.shared.get_or_init(|| client).clone())
+    }
+
+    fn openai_chat(
+        &self,
+        provider: &Configured<ProviderConfig>,
+        model: &Configured<ModelConfig>,
+        key: Option<&SecretString>,
+    ) -> Result<OpenAiChat, Box<str>> {
+        let mut builder = OpenAiChat::builder(&*model.model).provider(&*provider.id);
+        if let Some(url) = &provider.base_url {
+            builder = builder.base_url(&**url);
+        }
+        if let Some(key) = key {
+            builder = builder.key(key.expose_secret());
+        }
+        for (name, value) in &provider.options {
+            builder = quirk(builder, name, value)?;
+        }
+        let client = self.shared_client().map_err(|error| error.to_string())?;
+        builder.client(client).build().map_err(|error| error.to_string().into())
+    }
+}
+
+fn quirk(builder: OpenAiChatBuilder, name: &str, value: &Value) -> Result<OpenAiChatBuilder, Box<str>> {
+    let set: fn(OpenAiChatBuilder) -> OpenAiChatBuilder = match name {
+        "end_after_finish" => OpenAiChatBuilder::end_after_finish,
+        "no_content_type" => OpenAiChatBuilder::no_content_type,
+        "max_tokens" => OpenAiChatBuilder::max_tokens,
+        "no_stream_options" => OpenAiChatBuilder::no_stream_options,
+        _ => return Err(format!("its provider has the option {name:?}, which nobody knows").into()),
+    };
+    match value {
+        Value::Bool(true) => Ok(set(builder)),
+        Value::Bool(false) => Ok(builder),
+        _ => Err(format!("the option {name:?} of its provider is neither true nor false").into()),
+    }
+}
+
+/// It keeps R1 and R2.
+#[async_trait]
+impl ModelResolver for HttpModels {
+    async fn resolve(
+        &self,
+        provider: &Configured<ProviderConfig>,
+        model: &Configured<ModelConfig>,
+    ) -> Result<Arc<dyn LanguageModel>, Unresolved> {
+        let key = provider.credential.as_deref().map(|credential| {
+            (self.keys)(credential).ok_or_else(|| Unresolved::MissingKey { provider: provider.id.clone() })
+        });
+        let key = key.transpose()?;
+        let made = match &*provider.protocol {
+            "openai_chat" => self.openai_chat(provider, model, key.as_ref()),
+            other => Err(format!("its provider speaks {other:?}, and known is \"openai_chat\"").into()),
+        };
+        match made {
+            Ok(made) => Ok(Arc::new(made)),
+            Err(why) => Err(Unresolved::Invalid { model: model.id.clone(), why }),
+        }
+    }
+}
+
+impl fmt::Debug for HttpModels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpModels").finish_non_exhaustive()
+    }
+}
