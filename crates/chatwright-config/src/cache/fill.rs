@@ -215,7 +215,7 @@ impl<K: Hash + Eq, V, E> Inner<K, V, E> {
         let retry_at = now + self.policy.retry_after.min(FAR);
         let (old, value) = match error {
             FillError::Closed => (None, None),
-            _ if is_answer => (state.remove_past(hash, key, now), None),
+            _ if is_answer => (state.refuse(hash, key, now, retry_at), None),
             _ => (None, state.fail(hash, key, now, retry_at)),
         };
         drop(state);

@@ -197,9 +197,21 @@ impl<K: Eq, V, E> State<K, V, E> {
         slot.value.clone().filter(|_| slot.is_stale(now, self.bounds.stale))
     }
 
-    /// Removes the entry of a key unless it is live: a refresh that failed leaves it its time.
-    pub(super) fn remove_past(&mut self, hash: u64, key: &K, now: Instant) -> Option<Slot<K, V>> {
-        let place = self.place(hash, key).filter(|&place| !self.slots[place].is_live(now))?;
+    /// The source says that there is an error. A live entry has its time, and is left alone until `retry_at`; one that is past
+    /// it goes.
+    pub(super) fn refuse(
+        &mut self,
+        hash: u64,
+        key: &K,
+        now: Instant,
+        retry_at: Instant,
+    ) -> Option<Slot<K, V>> {
+        let place = self.place(hash, key)?;
+        let slot = &mut self.slots[place];
+        if slot.is_live(now) {
+            slot.try_at = retry_at;
+            return None;
+        }
         Some(self.remove_at(place))
     }
 
