@@ -6,7 +6,7 @@ use chatwright_core::config::{
     ConfigKey, ConfigKind, ConfigRow, Configured, InvalidConfig, ModelConfig, ProviderConfig,
 };
 use chatwright_core::port::{Bus, ConfigStore, StoreError};
-use chatwright_core::{OrganizationId, UserId, limits};
+use chatwright_core::{OrganizationId, UserId};
 use tokio::task::JoinSet;
 
 use crate::invalidation::follow;
@@ -318,11 +318,14 @@ impl ConfigError {
     }
 }
 
+/// How many providers are read at once. A row may have 256 KiB.
+const PAGE_ITEMS: usize = 100;
+
 async fn providers(store: Arc<dyn ConfigStore>) -> Result<Option<Providers>, ConfigError> {
     let mut providers = Providers::default();
     let mut after: Option<Box<str>> = None;
     loop {
-        let page = store.configs(ConfigKind::Provider, after.as_deref(), limits::PAGE_ITEMS_MAX).await?;
+        let page = store.configs(ConfigKind::Provider, after.as_deref(), PAGE_ITEMS).await?;
         for row in &page {
             match Configured::<ProviderConfig>::from_row(row) {
                 Ok(provider) if provider.enabled => providers.enabled.push(Arc::new(provider)),
@@ -334,7 +337,7 @@ async fn providers(store: Arc<dyn ConfigStore>) -> Result<Option<Providers>, Con
             }
         }
         after = page.last().map(|row| row.key.id().into());
-        if page.len() < limits::PAGE_ITEMS_MAX {
+        if page.len() < PAGE_ITEMS {
             return Ok(Some(providers));
         }
     }

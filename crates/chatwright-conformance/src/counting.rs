@@ -1,14 +1,17 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use chatwright_core::port::{ChatStore, CommitError, Due, DueAfter, StoreError};
-use chatwright_core::{ChatId, Commit, Head, Record, Revision, Seq, SessionId};
+use chatwright_core::config::{ConfigKey, ConfigKind, ConfigRow};
+use chatwright_core::port::{
+    ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, StoreError,
+};
+use chatwright_core::{ChatId, Commit, Head, Json, Record, Revision, Seq, SessionId};
 
 /// A store that counts its calls.
 #[derive(Debug)]
 pub struct Counting<S> {
     inner: S,
-    calls: [AtomicU64; 7],
+    calls: [AtomicU64; 10],
 }
 
 /// How often each method was called.
@@ -28,6 +31,12 @@ pub struct Calls {
     pub revisions: u64,
     /// Calls of `purge`.
     pub purge: u64,
+    /// Calls of `config`.
+    pub config: u64,
+    /// Calls of `configs`.
+    pub configs: u64,
+    /// Calls of `write_config`.
+    pub write_config: u64,
 }
 
 impl<S> Counting<S> {
@@ -38,9 +47,9 @@ impl<S> Counting<S> {
 
     /// The calls so far.
     pub fn calls(&self) -> Calls {
-        let [head, commit, records, due, held, revisions, purge] =
+        let [head, commit, records, due, held, revisions, purge, config, configs, write_config] =
             self.calls.each_ref().map(|count| count.load(Ordering::Relaxed));
-        Calls { head, commit, records, due, held, revisions, purge }
+        Calls { head, commit, records, due, held, revisions, purge, config, configs, write_config }
     }
 
     fn count(&self, method: usize) -> &S {
@@ -82,5 +91,33 @@ impl<S: ChatStore> ChatStore for Counting<S> {
 
     async fn purge(&self, chat: ChatId) -> Result<(), StoreError> {
         self.count(6).purge(chat).await
+    }
+}
+
+#[async_trait]
+impl<S: ConfigStore> ConfigStore for Counting<S> {
+    async fn config(&self, key: &ConfigKey) -> Result<Option<ConfigRow>, StoreError> {
+        self.count(7).config(key).await
+    }
+
+    async fn configs(
+        &self,
+        kind: ConfigKind,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ConfigRow>, StoreError> {
+        self.count(8).configs(kind, after, limit).await
+    }
+}
+
+#[async_trait]
+impl<S: ConfigWriter> ConfigWriter for Counting<S> {
+    async fn write_config(
+        &self,
+        key: &ConfigKey,
+        expected: u64,
+        value: Option<&Json>,
+    ) -> Result<ConfigWrite, StoreError> {
+        self.count(9).write_config(key, expected, value).await
     }
 }

@@ -1,19 +1,23 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chatwright_core::port::{ChatStore, CommitError, Due, DueAfter, StoreError, StoreErrorKind};
-use chatwright_core::{ChatId, Commit, Head, Record, Revision, Seq, SessionId};
+use chatwright_core::config::{ConfigKey, ConfigKind, ConfigRow};
+use chatwright_core::port::{
+    ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, StoreError, StoreErrorKind,
+};
+use chatwright_core::{ChatId, Commit, Head, Json, Record, Revision, Seq, SessionId};
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::Chance;
 
 /// A store that fails by chance: before the work, after it, or so that the work happens later than the answer. All
-/// three are what a caller must expect of [`CommitError::Store`].
+/// three are what a caller must expect of [`CommitError::Store`], and of an error of a write of the configuration.
 pub struct Flaky<S> {
     inner: Arc<S>,
     rates: FlakyRates,
     chance: Chance,
-    late: Mutex<Vec<Commit>>,
+    late: Mutex<Vec<BoxFuture<'static, ()>>>,
 }
 
 /// How often what fails, in percent of the calls.
@@ -21,15 +25,15 @@ pub struct Flaky<S> {
 pub struct FlakyRates {
     /// Reads that fail.
     pub reads: u8,
-    /// Commits that fail and are never applied.
+    /// Writes that fail and are never applied.
     pub before: u8,
-    /// Commits that are applied and then fail.
+    /// Writes that are applied and then fail.
     pub after: u8,
-    /// Commits that fail first and are applied later: when one of the next calls arrives.
+    /// Writes that fail first and are applied later: when one of the next calls arrives.
     pub later: u8,
 }
 
-impl<S: ChatStore> Flaky<S> {
+impl<S> Flaky<S> {
     /// Fails at these rates, by chance from the seed.
     pub fn new(inner: Arc<S>, rates: FlakyRates, chance: Chance) -> Self {
         Self { inner, rates, chance, late: Mutex::default() }
@@ -41,9 +45,8 @@ impl<S: ChatStore> Flaky<S> {
     /// What has not happened when it is dropped is lost, as it would be with a dead connection.
     pub async fn settle(&self) {
         let late = std::mem::take(&mut *self.late.lock());
-        for commit in late {
-            // Nobody waits for this answer any more.
-            let _ = self.inner.commit(&commit).await;
+        for write in late {
+            write.await;
         }
     }
 
@@ -52,6 +55,23 @@ impl<S: ChatStore> Flaky<S> {
             self.settle().await;
         }
         if self.chance.percent(self.rates.reads) { Err(injected()) } else { work.await }
+    }
+
+    async fn write<T, E: From<StoreError>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+        later: impl FnOnce(Arc<S>) -> BoxFuture<'static, ()>,
+    ) -> Result<T, E> {
+        if self.chance.percent(self.rates.before) {
+            return Err(injected().into());
+        }
+        if self.chance.percent(self.rates.later) {
+            self.late.lock().push(later(Arc::clone(&self.inner)));
+            return Err(injected().into());
+        }
+        let fail = self.chance.percent(self.rates.after);
+        let done = work.await?;
+        if fail { Err(injected().into()) } else { Ok(done) }
     }
 }
 
@@ -62,16 +82,12 @@ impl<S: ChatStore> ChatStore for Flaky<S> {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<(), CommitError> {
-        if self.chance.percent(self.rates.before) {
-            return Err(injected().into());
-        }
-        if self.chance.percent(self.rates.later) {
-            self.late.lock().push(commit.clone());
-            return Err(injected().into());
-        }
-        let fail = self.chance.percent(self.rates.after);
-        self.inner.commit(commit).await?;
-        if fail { Err(injected().into()) } else { Ok(()) }
+        let later = |inner: Arc<S>| -> BoxFuture<'static, ()> {
+            let commit = commit.clone();
+            // Nobody waits for this answer any more.
+            Box::pin(async move { drop(inner.commit(&commit).await) })
+        };
+        self.write(self.inner.commit(commit), later).await
     }
 
     async fn records(&self, chat: ChatId, after: Seq, limit: usize) -> Result<Vec<Record>, StoreError> {
@@ -97,6 +113,38 @@ impl<S: ChatStore> ChatStore for Flaky<S> {
 
     async fn purge(&self, chat: ChatId) -> Result<(), StoreError> {
         self.read(self.inner.purge(chat)).await
+    }
+}
+
+#[async_trait]
+impl<S: ConfigStore> ConfigStore for Flaky<S> {
+    async fn config(&self, key: &ConfigKey) -> Result<Option<ConfigRow>, StoreError> {
+        self.read(self.inner.config(key)).await
+    }
+
+    async fn configs(
+        &self,
+        kind: ConfigKind,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ConfigRow>, StoreError> {
+        self.read(self.inner.configs(kind, after, limit)).await
+    }
+}
+
+#[async_trait]
+impl<S: ConfigWriter> ConfigWriter for Flaky<S> {
+    async fn write_config(
+        &self,
+        key: &ConfigKey,
+        expected: u64,
+        value: Option<&Json>,
+    ) -> Result<ConfigWrite, StoreError> {
+        let later = |inner: Arc<S>| -> BoxFuture<'static, ()> {
+            let (key, value) = (key.clone(), value.cloned());
+            Box::pin(async move { drop(inner.write_config(&key, expected, value.as_ref()).await) })
+        };
+        self.write(self.inner.write_config(key, expected, value), later).await
     }
 }
 

@@ -22,16 +22,18 @@
 //! | [`chat_store!`] | [`ChatStore`](chatwright_core::port::ChatStore) | |
 //! | [`chat_directory!`] | [`ChatDirectory`](chatwright_core::port::ChatDirectory) | a store that is its own directory |
 //! | [`session_store!`] | [`SessionStore`](chatwright_core::port::SessionStore) | one whose clock runs |
+//! | [`config_store!`] | [`ConfigWriter`](chatwright_core::port::ConfigWriter) | one that its connections share, or `volatile` |
 //! | [`bus!`] | [`Bus`](chatwright_core::port::Bus) | a [`BusRig`](bus::BusRig), for example [`PlainBus`](bus::PlainBus) |
 //! | [`live_log!`] | [`LiveLog`](chatwright_core::port::LiveLog) | one in its writer's memory says `writer_memory` |
 //! | [`language_model!`] | [`LanguageModel`](chatwright_core::port::LanguageModel) | a [`ModelRig`](language_model::ModelRig) |
+//! | [`model_resolver!`] | [`ModelResolver`](chatwright_core::port::ModelResolver) | a [`ResolverRig`](model_resolver::ResolverRig) |
 //! | [`tool!`] | [`Tool`](chatwright_core::port::Tool) | a [`ToolRig`](tool::ToolRig) |
 //! | [`clock!`] | [`Clock`](chatwright_core::port::Clock) | |
 //! | [`ids!`] | [`Ids`](chatwright_core::port::Ids) | those from a fixed seed say `volatile` |
 //! | [`observer!`] | [`Observer`](chatwright_core::port::Observer) | |
 //!
-//! Every test makes its own chats and sessions, so that all of them may run in parallel on one shared database. Chance
-//! comes from a seed that a failing test prints; `CHATWRIGHT_SEED` sets it.
+//! Every test makes its own chats, sessions and rows, so that all of them may run in parallel on one shared database.
+//! Chance comes from a seed that a failing test prints; `CHATWRIGHT_SEED` sets it.
 //!
 //! The kit is itself tested: for every clause there is an implementation that breaks just that promise, and the clause
 //! must catch it.
@@ -46,6 +48,7 @@ pub mod chat_store;
 mod clause;
 #[allow(unused_qualifications, reason = "its macro needs the whole path")]
 pub mod clock;
+pub mod config_store;
 mod counting;
 mod flaky;
 #[allow(unused_qualifications, reason = "its macro needs the whole path")]
@@ -53,6 +56,7 @@ pub mod ids;
 pub mod language_model;
 pub mod live_log;
 mod lossy_bus;
+pub mod model_resolver;
 #[allow(unused_qualifications, reason = "its macro needs the whole path")]
 pub mod observer;
 mod seed;

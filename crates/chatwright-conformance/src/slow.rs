@@ -1,8 +1,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chatwright_core::port::{ChatStore, CommitError, Due, DueAfter, StoreError};
-use chatwright_core::{ChatId, Commit, Head, Record, Revision, Seq, SessionId};
+use chatwright_core::config::{ConfigKey, ConfigKind, ConfigRow};
+use chatwright_core::port::{
+    ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, StoreError,
+};
+use chatwright_core::{ChatId, Commit, Head, Json, Record, Revision, Seq, SessionId};
 
 use crate::Chance;
 
@@ -64,5 +67,33 @@ impl<S: ChatStore> ChatStore for Slow<S> {
 
     async fn purge(&self, chat: ChatId) -> Result<(), StoreError> {
         self.around(self.inner.purge(chat)).await
+    }
+}
+
+#[async_trait]
+impl<S: ConfigStore> ConfigStore for Slow<S> {
+    async fn config(&self, key: &ConfigKey) -> Result<Option<ConfigRow>, StoreError> {
+        self.around(self.inner.config(key)).await
+    }
+
+    async fn configs(
+        &self,
+        kind: ConfigKind,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ConfigRow>, StoreError> {
+        self.around(self.inner.configs(kind, after, limit)).await
+    }
+}
+
+#[async_trait]
+impl<S: ConfigWriter> ConfigWriter for Slow<S> {
+    async fn write_config(
+        &self,
+        key: &ConfigKey,
+        expected: u64,
+        value: Option<&Json>,
+    ) -> Result<ConfigWrite, StoreError> {
+        self.around(self.inner.write_config(key, expected, value)).await
     }
 }

@@ -9,10 +9,12 @@ fn the_contracts_page_names_every_clause_of_the_kit() {
     let mut clauses: Vec<(&str, &str)> = Vec::new();
     clauses.extend(kit::chat_store::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::session_store::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
+    clauses.extend(kit::config_store::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::bus::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::chat_directory::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::live_log::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::language_model::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
+    clauses.extend(kit::model_resolver::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::tool::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::observer::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::clock::CLAUSES.iter().map(|clause| (clause.id, clause.name)));

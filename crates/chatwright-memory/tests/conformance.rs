@@ -24,6 +24,10 @@ mod directory {
     );
 }
 
+mod configs {
+    chatwright_conformance::config_store!(chatwright_memory::MemoryConfigs::new(), volatile);
+}
+
 mod sessions {
     use std::sync::Arc;
 

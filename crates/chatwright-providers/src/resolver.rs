@@ -77,7 +77,13 @@ impl HttpModels {
             builder = quirk(builder, name, value)?;
         }
         let client = self.shared_client().map_err(|error| error.to_string())?;
-        builder.client(client).build().map_err(|error| error.to_string().into())
+        builder.client(client).build().map_err(|error| match error {
+            // The address may be a secret in the wrong place.
+            InvalidModel::BaseUrl { why, .. } => {
+                format!("its provider's address is none of a server: {why}").into()
+            }
+            error => error.to_string().into(),
+        })
     }
 }
 
@@ -87,7 +93,7 @@ fn quirk(builder: OpenAiChatBuilder, name: &str, value: &Value) -> Result<OpenAi
         "no_content_type" => OpenAiChatBuilder::no_content_type,
         "max_tokens" => OpenAiChatBuilder::max_tokens,
         "no_stream_options" => OpenAiChatBuilder::no_stream_options,
-        _ => return Err(format!("its provider has the option {name:?}, which nobody knows").into()),
+        _ => return Err(format!("its provider has the option {}, which nobody knows", shown(name)).into()),
     };
     match value {
         Value::Bool(true) => Ok(set(builder)),
@@ -96,7 +102,13 @@ fn quirk(builder: OpenAiChatBuilder, name: &str, value: &Value) -> Result<OpenAi
     }
 }
 
-/// It keeps R1 and R2.
+/// A word of the configuration that is no name may be a secret in the wrong place.
+fn shown(word: &str) -> String {
+    let is_name = word.len() <= 32 && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    if is_name { format!("{word:?}") } else { "something that is no name".to_owned() }
+}
+
+/// It keeps R1 to R3.
 #[async_trait]
 impl ModelResolver for HttpModels {
     async fn resolve(
@@ -110,7 +122,9 @@ impl ModelResolver for HttpModels {
         let key = key.transpose()?;
         let made = match &*provider.protocol {
             "openai_chat" => self.openai_chat(provider, model, key.as_ref()),
-            other => Err(format!("its provider speaks {other:?}, and known is \"openai_chat\"").into()),
+            other => {
+                Err(format!("its provider speaks {}, and known is \"openai_chat\"", shown(other)).into())
+            }
         };
         match made {
             Ok(made) => Ok(Arc::new(made)),

@@ -54,16 +54,18 @@ fn row(conn: &Connection, key: ConfigKey) -> rusqlite::Result<Option<ConfigRow>>
     Ok(Some(ConfigRow { key, version, value }))
 }
 
+/// No id comes before the empty one, and that one has to be listed too: the first page begins with it. The other
+/// condition alone would be checked for every row of the kind, not looked up.
+pub(crate) const LIST: &str = "SELECT version, value, id FROM config
+    WHERE kind = ?1 AND id >= ifnull(?2, '') AND (?2 IS NULL OR id > ?2) ORDER BY id LIMIT ?3";
+
 fn rows(
     conn: &Connection,
     kind: ConfigKind,
     after: Option<&str>,
     limit: usize,
 ) -> rusqlite::Result<Vec<ConfigRow>> {
-    // No id comes before the empty one, and that one has to be listed too.
-    let sql = "SELECT version, value, id FROM config
-        WHERE kind = ?1 AND (?2 IS NULL OR id > ?2) ORDER BY id LIMIT ?3";
-    let mut query = conn.prepare_cached(sql)?;
+    let mut query = conn.prepare_cached(LIST)?;
     let mut rows = query.query(params![kind.as_str(), after, limit as i64])?;
     let mut page = Vec::new();
     while let Some(row) = rows.next()? {

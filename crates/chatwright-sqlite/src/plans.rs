@@ -8,7 +8,7 @@ use rusqlite::{Connection, params_from_iter};
 
 use crate::kit::{chat, drafts, head, index, run};
 use crate::writer::Weight;
-use crate::{SqliteStore, chats, directory};
+use crate::{SqliteStore, chats, configs, directory};
 
 /// How SQLite means to answer, step by step.
 fn plan(sql: &str, values: Vec<Value>) -> Vec<String> {
@@ -45,6 +45,14 @@ fn due_and_held_chats_are_found_in_their_indexes() {
     assert_eq!(due, ["SEARCH chat USING INDEX chat_due ((wake_at,id)>(?,?) AND wake_at<?)"]);
     let held = plan(chats::HELD, vec![id(), id(), 100.into()]);
     assert_eq!(held, ["SEARCH chat USING COVERING INDEX chat_held (holder=? AND id>?)"]);
+}
+
+#[test]
+fn a_page_of_the_configuration_begins_where_the_last_one_ended() {
+    for after in [Value::Null, "ada".to_owned().into()] {
+        let plan = plan(configs::LIST, vec!["user_prompt".to_owned().into(), after, 100.into()]);
+        assert_eq!(plan, ["SEARCH config USING PRIMARY KEY (kind=? AND id>?)"]);
+    }
 }
 
 #[test]

@@ -19,3 +19,7 @@ mod sessions {
 mod directory {
     chatwright_conformance::chat_directory!(|dir| super::open(&dir));
 }
+
+mod configs {
+    chatwright_conformance::config_store!(|dir| super::open(&dir));
+}

@@ -151,7 +151,7 @@ async fn what_is_configured_wrong_ends_the_turn_with_what_to_do_and_no_secret() 
         (off, "provider_disabled", "The provider \"fake\" of model \"fast\" is switched off or not there."),
         (strange, "config", "speaks \"telepathy\""),
         (option, "config", "the option \"hologram\""),
-        (address, "config", "is no address of a server"),
+        (address, "config", "its provider's address is none of a server"),
     ] {
         world.admin.put_provider("fake", &row, None).await.expect("written");
         let (told, message) = turn(&chat, "hello").await.expect_err("it cannot be answered");

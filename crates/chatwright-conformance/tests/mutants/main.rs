@@ -2,14 +2,17 @@
 //! that promise, and each clause must catch one.
 
 mod broken_bus;
+mod broken_configs;
 mod broken_sessions;
 mod broken_store;
 mod bus;
 mod caught;
 mod chat_directory;
 mod chat_store;
+mod config_store;
 mod language_model;
 mod live_log;
+mod model_resolver;
 mod session_store;
 mod small;
 mod tool;

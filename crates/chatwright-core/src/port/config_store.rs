@@ -10,7 +10,7 @@ use crate::{Json, limits};
 ///
 /// | # | promise |
 /// |---|---|
-/// | F1 | **Fresh.** A read that starts after a write was answered gives what it wrote, or what was written later. |
+/// | F1 | **Fresh.** A read that starts after a write was answered gives what it wrote, or what was written later, also after reopening. A store without durability says so. |
 /// | F2 | **Faithful.** Values come back byte for byte; keys are compared byte for byte, and kinds do not mix. |
 /// | F3 | **Listed.** Every row of the kind, ascending by the bytes of its id; walking the pages gives a row that does not change exactly once. |
 ///
@@ -42,7 +42,7 @@ pub trait ConfigStore: Send + Sync + 'static {
 ///
 /// | # | promise |
 /// |---|---|
-/// | F4 | **Conditional.** A write happens iff the stored version is the expected one; among concurrent writes with one expected version exactly one happens. |
+/// | F4 | **Conditional.** A write happens, whole, iff the stored version is the expected one; a conflict changes nothing. Among concurrent writes with one expected version exactly one happens. |
 /// | F5 | **Growing.** The versions of a key only grow, also across a deletion. |
 /// | F6 | **Bounded.** A value over [`CONFIG_BYTES_MAX`](limits::CONFIG_BYTES_MAX) is refused, and nothing changes. |
 ///

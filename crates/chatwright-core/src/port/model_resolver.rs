@@ -11,6 +11,7 @@ use crate::config::{Configured, ModelConfig, ProviderConfig};
 /// |---|---|
 /// | R1 | It asks no provider: resolving costs nothing and is repeated freely. |
 /// | R2 | No secret is in an error. |
+/// | R3 | The model's [`id`](LanguageModel::id) names the id of the provider's row and the provider's name of the model, as these rows have them. |
 ///
 /// # Cancel safety
 /// A dropped call has no effect.
