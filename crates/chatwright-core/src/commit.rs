@@ -123,11 +123,11 @@ mod tests {
     }
 
     fn first() -> Draft {
-        Draft::first(OP, NOW, &Body::ChatUnarchived(ChatUnarchived {})).expect("small")
+        Draft::first(OP, NOW, &Body::ChatUnarchived(ChatUnarchived::default())).expect("small")
     }
 
     fn later() -> Draft {
-        Draft::new(NOW, &Body::ChatUnarchived(ChatUnarchived {})).expect("small")
+        Draft::new(NOW, &Body::ChatUnarchived(ChatUnarchived::default())).expect("small")
     }
 
     #[test]

@@ -5,8 +5,8 @@ mod state;
 
 pub use index::{ClientType, Index, Labels, Status, Title};
 pub use state::{
-    CallKind, ClientKey, KeyHash, Last, OpenCall, OpenGen, QueueEntry, Retrying, STATE_VERSION, State,
-    UnitKind,
+    Archiving, CallKind, ClientKey, Compact, KeyHash, Last, OpenCall, OpenGen, QueueEntry, Retrying,
+    STATE_VERSION, State, UnitKind,
 };
 
 use serde::{Deserialize, Serialize};

@@ -14,7 +14,7 @@ pub const BODY_BYTES_MAX: usize = MIB;
 /// Most bytes of [`Head::state`](crate::Head::state).
 pub const STATE_BYTES_MAX: usize = 16 * KIB;
 /// Most bytes that the known fields of a state take when each is at its own bound.
-pub const STATE_KNOWN_BYTES_MAX: usize = 12 * KIB;
+pub const STATE_KNOWN_BYTES_MAX: usize = 13 * KIB;
 /// Most bytes of [`Head::index`](crate::Head::index).
 pub const INDEX_BYTES_MAX: usize = 4 * KIB;
 /// Most bytes of an identifier as text.

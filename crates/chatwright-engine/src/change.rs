@@ -1,9 +1,11 @@
-use chatwright_core::head::{HeadDraft, Index, Last, OpenCall, OpenGen, State, Status, UnitKind};
+use chatwright_core::head::{
+    CallKind, Compact, HeadDraft, Index, KeyHash, Last, OpenCall, OpenGen, State, Status, UnitKind,
+};
 use chatwright_core::message::{CHUNK_BYTES, split};
 use chatwright_core::record::{
-    AttemptEnded, AttemptStarted, BatchEnded, BatchStarted, Body, CallResult, ChatError, ErrorInfo,
-    MessageAssistant, MessagePart, MessageUser, Outcome, QueuePromoted, ResultOrigin, StopReason, ToolIntent,
-    ToolResults, TurnEnded,
+    ActionRequired, AttemptEnded, AttemptStarted, BatchEnded, BatchStarted, Body, CallResult, ChatArchived,
+    ChatError, ErrorInfo, MessageAssistant, MessagePart, MessageUser, Outcome, PendingCall, QueueChanged,
+    QueuePromoted, ResultOrigin, StopReason, ToolIntent, ToolResults, TurnEnded,
 };
 use chatwright_core::tool::Effect;
 use chatwright_core::{Draft, Epoch, Json, MessageId, OpId, Seq, SessionId, Timestamp};
@@ -19,6 +21,8 @@ pub(crate) struct Change<'a> {
     pub(crate) state: State,
     pub(crate) holder: Option<SessionId>,
     pub(crate) wake_at: Option<Timestamp>,
+    /// The other members of the family are archived.
+    pub(crate) members_archived: bool,
     op: OpId,
     after: Seq,
     drafts: Vec<Draft>,
@@ -43,7 +47,8 @@ impl<'a> Change<'a> {
         holder: Option<SessionId>,
         wake_at: Option<Timestamp>,
     ) -> Self {
-        Self { context, index, state, holder, wake_at, op, after, drafts: Vec::new() }
+        let (members_archived, drafts) = (false, Vec::new());
+        Self { context, index, state, holder, wake_at, members_archived, op, after, drafts }
     }
 
     /// Adds a record and gives its position.
@@ -82,6 +87,9 @@ impl<'a> Change<'a> {
     pub(crate) fn user_message(&mut self, message: MessageUser) -> Result<Seq, NotDone> {
         self.answer_open_calls("The call was cancelled by a new message of the user.")?;
         self.index.updated = self.context.now;
+        if message.model.is_some() {
+            self.state.model.clone_from(&message.model);
+        }
         self.push(message)
     }
 
@@ -129,6 +137,15 @@ impl<'a> Change<'a> {
 
     /// Takes results of open calls in; others are left out.
     pub(crate) fn results(&mut self, results: Vec<CallResult>) -> Result<(), NotDone> {
+        self.results_of_command(results, None)
+    }
+
+    /// The same for a command, whose key its first record carries.
+    pub(crate) fn results_of_command(
+        &mut self,
+        results: Vec<CallResult>,
+        mut key: Option<KeyHash>,
+    ) -> Result<(), NotDone> {
         let Some(message) = self.state.calls_in else { return Ok(()) };
         let open = &mut self.state.calls;
         let mut taken = Vec::with_capacity(results.len());
@@ -155,7 +172,7 @@ impl<'a> Change<'a> {
                 room = room.saturating_sub(encoded(&result));
                 results.push(result);
             }
-            self.push(ToolResults { r#gen, message, results, key: None })?;
+            self.push(ToolResults { r#gen, message, results, key: key.take() })?;
         }
         Ok(())
     }
@@ -172,10 +189,15 @@ impl<'a> Change<'a> {
 
     /// Begins a model attempt under the current epoch.
     pub(crate) fn start_attempt(&mut self, session: SessionId, next: &Next) -> Result<(), NotDone> {
+        self.ask(UnitKind::Attempt, session, next)
+    }
+
+    /// Begins an attempt or a compaction.
+    fn ask(&mut self, unit: UnitKind, session: SessionId, next: &Next) -> Result<(), NotDone> {
         let r#gen = self.state.last_gen.next();
         self.open(OpenGen {
             r#gen,
-            kind: UnitKind::Attempt,
+            kind: unit,
             seq: self.next_seq(),
             writer: session,
             message: Some(next.message),
@@ -186,7 +208,7 @@ impl<'a> Change<'a> {
         }
         self.push(AttemptStarted {
             r#gen,
-            unit: UnitKind::Attempt,
+            unit,
             epoch: self.state.epoch,
             writer: session,
             message: next.message,
@@ -202,7 +224,8 @@ impl<'a> Change<'a> {
         self.state.open = Some(open);
     }
 
-    /// Answers the calls that are refused, and begins a batch with the others; without others the next attempt begins.
+    /// Answers the calls that are refused, and begins a batch with those that the holder runs. Without any the chat waits for
+    /// the client or a decision, and without those the next attempt begins.
     pub(crate) fn start_batch(
         &mut self,
         session: SessionId,
@@ -210,15 +233,25 @@ impl<'a> Change<'a> {
         plan: &[Planned],
         next: &Next,
     ) -> Result<(), NotDone> {
-        let refused = plan.iter().filter_map(|planned| match &planned.plan {
-            Plan::Refuse { output, origin } => {
-                Some(CallResult { ordinal: planned.ordinal, output: output.clone(), origin: *origin })
+        let refused = |call: &OpenCall| {
+            let planned =
+                plan.iter().find(|planned| planned.ordinal == call.ordinal).map(|planned| &planned.plan);
+            match planned {
+                Some(Plan::Refuse { output, origin }) => {
+                    Some(CallResult { ordinal: call.ordinal, output: output.clone(), origin: *origin })
+                }
+                Some(Plan::Run { .. }) => None,
+                // It was the holder's to run when it was opened, perhaps by another version of the program.
+                Some(Plan::Client) | None if call.kind == CallKind::Local => {
+                    Some(synthetic(call.ordinal, ResultOrigin::Refused, "The tool is not there any more."))
+                }
+                Some(Plan::Client) | None => None,
             }
-            Plan::Run { .. } => None,
-        });
-        self.results(refused.collect())?;
-        if self.state.calls.is_empty() {
-            return self.go_on(session, next);
+        };
+        let refused = self.state.calls.iter().filter_map(refused).collect();
+        self.results(refused)?;
+        if !self.has_local_calls() {
+            return self.after_calls(session, next);
         }
         let r#gen = self.state.last_gen.next();
         self.open(OpenGen {
@@ -228,7 +261,8 @@ impl<'a> Change<'a> {
             writer: session,
             message: Some(message),
         });
-        let calls = self.state.calls.iter().map(|call| call.ordinal).collect();
+        let local = self.state.calls.iter().filter(|call| call.kind == CallKind::Local);
+        let calls = local.map(|call| call.ordinal).collect();
         self.push(BatchStarted { r#gen, epoch: self.state.epoch, writer: session, message, calls })?;
         self.start_calls(plan)
     }
@@ -247,8 +281,8 @@ impl<'a> Change<'a> {
         };
         for at in 0..self.state.calls.len() {
             let call = &self.state.calls[at];
-            let Some(Planned { plan: Plan::Run { name, effect, deadline, input_hash }, .. }) =
-                plan.iter().find(|planned| planned.ordinal == call.ordinal)
+            let Some(Planned { plan: Plan::Run { name, effect, deadline, input_hash, .. }, .. }) =
+                plan.iter().find(|planned| planned.ordinal == call.ordinal && call.kind == CallKind::Local)
             else {
                 continue;
             };
@@ -280,10 +314,53 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    /// After a batch: the next attempt, unless the turn has had its steps.
+    pub(crate) fn has_local_calls(&self) -> bool {
+        self.state.calls.iter().any(|call| call.kind == CallKind::Local)
+    }
+
+    /// The holder has no call left to run: what others have to answer is waited for by nobody.
+    pub(crate) fn after_calls(&mut self, session: SessionId, next: &Next) -> Result<(), NotDone> {
+        let Some(message) = self.state.calls_in.filter(|_| self.state.status != Status::Interrupting) else {
+            return self.go_on(session, next);
+        };
+        let (now, rules) = (self.context.now, self.context.rules);
+        let pending = |call: &mut OpenCall| {
+            let wait = match call.kind {
+                CallKind::Approval => rules.approval_deadline,
+                CallKind::Client | CallKind::Local => rules.client_deadline,
+            };
+            let deadline = *call.deadline.get_or_insert(now.after(wait));
+            PendingCall { ordinal: call.ordinal, kind: call.kind, deadline }
+        };
+        let calls = self.state.calls.iter_mut().map(pending).collect();
+        self.push(ActionRequired { message, calls })?;
+        self.state.status = Status::RequiresAction;
+        self.holder = None;
+        self.wait_for_action();
+        Ok(())
+    }
+
+    /// After a result or a decision that was waited for: the turn goes on when there is no other.
+    pub(crate) fn go_on_after_action(&mut self) {
+        if self.state.calls.iter().any(|call| call.kind != CallKind::Local) {
+            return self.wait_for_action();
+        }
+        self.state.status = Status::Running;
+        self.wait_for_claim();
+    }
+
+    /// Somebody looks at the chat when the first deadline is over.
+    fn wait_for_action(&mut self) {
+        self.wake_at = self.state.calls.iter().filter_map(|call| call.deadline).min();
+    }
+
+    /// After a batch: what was asked for in between, then the next attempt, unless the turn has had its steps.
     pub(crate) fn go_on(&mut self, session: SessionId, next: &Next) -> Result<(), NotDone> {
         if self.state.status == Status::Interrupting {
             return self.end_turn(TurnEnd::Stop(StopReason::Interrupted), Runner::Holder(session, next));
+        }
+        if self.state.compact.is_some() {
+            return self.ask(UnitKind::Compaction, session, next);
         }
         if self.state.steps >= self.context.rules.steps_max {
             return self.end_turn(TurnEnd::Stop(StopReason::StepLimit), Runner::Holder(session, next));
@@ -296,40 +373,72 @@ impl<'a> Change<'a> {
     pub(crate) fn end_turn(&mut self, end: TurnEnd, runner: Runner<'_>) -> Result<(), NotDone> {
         self.answer_open_calls("The call was cancelled because the turn ended.")?;
         (self.state.steps, self.state.failures, self.state.retry) = (0, 0, None);
-        let promote = match end {
-            TurnEnd::Stop(reason) => {
-                let seq = self.push(TurnEnded { reason })?;
-                self.state.last =
-                    (reason != StopReason::Complete).then(|| last(seq, reason_name(reason), ""));
-                self.state.queue.iter().any(|entry| !entry.held)
-            }
+        let compact = self.state.compact.take();
+        let reason = match end {
+            TurnEnd::Stop(reason) => reason,
             TurnEnd::Error(error) => {
                 let seq = self.push(ChatError { error: error.clone() })?;
                 self.state.last = Some(last(seq, &error.kind, &error.message));
                 self.state.status = Status::Error;
-                false
+                return self.come_to_rest();
             }
         };
-        if promote {
-            let promoted = match runner {
-                Runner::Holder(_, next) => next.promoted,
-                Runner::Nobody => self.fresh_message_id(),
-            };
-            self.promote(promoted)?;
-            self.state.status = Status::Running;
-            return match runner {
-                Runner::Holder(session, next) => self.start_attempt(session, next),
-                Runner::Nobody => {
-                    self.wait_for_claim();
-                    Ok(())
-                }
-            };
+        let seq = self.push(TurnEnded { reason })?;
+        let simply = matches!(reason, StopReason::Complete | StopReason::Compacted);
+        self.state.last = (!simply).then(|| last(seq, reason_name(reason), ""));
+        match runner {
+            // What was asked for while the turn ran, and did not come to pass in it.
+            Runner::Holder(session, next) if compact.is_some() && reason != StopReason::Interrupted => {
+                (self.state.status, self.state.compact) = (Status::Running, Some(Compact::Rest));
+                self.ask(UnitKind::Compaction, session, next)
+            }
+            _ if !self.has_promotable() => self.come_to_rest(),
+            Runner::Holder(session, next) => {
+                self.promote(next.promoted)?;
+                self.state.status = Status::Running;
+                self.start_attempt(session, next)
+            }
+            Runner::Nobody => {
+                let promoted = self.fresh_message_id();
+                self.promote(promoted)?;
+                self.state.status = Status::Running;
+                self.wait_for_claim();
+                Ok(())
+            }
         }
+    }
+
+    /// Nothing runs, and nobody holds the chat. One that is to be archived is, unless other members of its family come first.
+    pub(crate) fn come_to_rest(&mut self) -> Result<(), NotDone> {
         if self.state.status != Status::Error {
             self.state.status = Status::Waiting;
         }
         (self.holder, self.wake_at) = (None, None);
+        if self.state.archiving.is_none() {
+            return Ok(());
+        }
+        if self.state.children > 0 && !self.members_archived {
+            self.wake_at = Some(self.context.now);
+            return Ok(());
+        }
+        self.push(ChatArchived {})?;
+        (self.index.archived, self.state.archiving) = (true, None);
         Ok(())
+    }
+
+    /// Nothing is promoted until its user says so.
+    pub(crate) fn hold_queue(&mut self) -> Result<(), NotDone> {
+        for at in 0..self.state.queue.len() {
+            if !std::mem::replace(&mut self.state.queue[at].held, true) {
+                let id = self.state.queue[at].id;
+                self.push(QueueChanged { id, content: None, held: Some(true), position: None, key: None })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_promotable(&self) -> bool {
+        self.state.queue.iter().any(|entry| !entry.held)
     }
 
     /// The chat is runnable, at once or when its next attempt is due, and nobody holds it.
@@ -349,7 +458,7 @@ impl<'a> Change<'a> {
     pub(crate) fn promote(&mut self, message: MessageId) -> Result<Seq, NotDone> {
         let at = self.state.queue.iter().position(|entry| !entry.held);
         let entry = self.state.queue.remove(at.expect("the caller saw an entry"));
-        let mut queued = self.context.history.queued(entry.id).cloned().ok_or(NotDone::Missing(entry.seq))?;
+        let mut queued = self.context.history.queued(&entry).cloned().map_err(NotDone::Missing)?;
         queued.queued = Some(entry.id);
         queued.id = message;
         self.push(QueuePromoted { id: entry.id })?;
@@ -407,6 +516,7 @@ fn reason_name(reason: StopReason) -> &'static str {
         StopReason::OutputLimit => "output_limit",
         StopReason::Empty => "empty",
         StopReason::Interrupted => "interrupted",
+        StopReason::Compacted => "compacted",
         _ => "complete",
     }
 }

@@ -1,18 +1,26 @@
-use chatwright_core::content::Part;
-use chatwright_core::head::{ClientKey, Index, KeyHash, QueueEntry, State, Status};
-use chatwright_core::message::CHUNK_BYTES;
-use chatwright_core::record::{
-    ChatCreated, FreeReason, Freed, InterruptRequested, MessageSystem, MessageUser, Outcome, QueueAdded,
-    StopReason,
-};
-use chatwright_core::text::TooLarge;
-use chatwright_core::{OpId, Seq, SessionId, limits};
+mod action;
+mod context;
+mod create;
+mod family;
+mod queue;
+mod send;
+mod stop;
 
-use crate::change::{Change, Runner};
-use crate::input::{Busy, Command, Context, Create, Interrupt, Send, TurnEnd};
+pub(crate) use action::expire;
+
+use chatwright_core::content::Part;
+use chatwright_core::head::{ClientKey, KeyHash, State, Status};
+use chatwright_core::message::CHUNK_BYTES;
+use chatwright_core::text::TooLarge;
+use chatwright_core::{OpId, Seq, limits};
+
+use crate::change::Change;
+use crate::input::{Command, Context};
 use crate::step::{Receipt, Step};
+use crate::table::Phase;
 use crate::{Chat, NotDone, Refused};
 
+/// A command. Its record comes first in the commit, and its receipt is in that record.
 pub(crate) fn command<'a>(
     context: Context<'a>,
     op: OpId,
@@ -20,24 +28,35 @@ pub(crate) fn command<'a>(
     command: &Command,
     change: impl Fn(OpId) -> Result<(Change<'a>, &'a Chat), NotDone>,
 ) -> Result<Step, NotDone> {
+    if let Some(chat) = chat {
+        replayed(chat, command.key())?;
+    }
+    let act = command.act();
+    let phase = Phase::of(chat).ok_or(NotDone::Refused(Refused::Invalid {
+        what: "the chat is in a state that no step leads to".to_owned(),
+    }))?;
+    act.check(phase)?;
+    if chat.is_some_and(|chat| chat.state.archiving.is_some()) && !act.while_archiving() {
+        return Err(Refused::Archived.into());
+    }
+    if let Command::Create(create) = command {
+        return create::create(context, op, create);
+    }
+    let (change, chat) = change(op)?;
     match command {
-        Command::Create(create) => match chat {
-            None => self::create(context, op, create),
-            Some(chat) => {
-                replayed(chat, create.key)?;
-                Err(Refused::Exists.into())
-            }
-        },
-        Command::Send(send) => {
-            let (change, chat) = change(op)?;
-            replayed(chat, send.key)?;
-            self::send(change, chat, op, send)
-        }
-        Command::Interrupt(interrupt) => {
-            let (change, chat) = change(op)?;
-            replayed(chat, interrupt.key)?;
-            self::interrupt(change, chat, op, interrupt)
-        }
+        Command::Create(_) => Err(Refused::Exists.into()),
+        Command::Join(join) => family::join(change, chat, op, *join),
+        Command::Send(send) => send::send(change, chat, op, send),
+        Command::Edit(edit) => send::edit(change, chat, op, edit),
+        Command::Queue(queue) => queue::queue(change, chat, op, queue),
+        Command::Interrupt(interrupt) => stop::interrupt(change, chat, op, interrupt),
+        Command::Submit(submit) => action::submit(change, op, submit),
+        Command::Decide(decide) => action::decide(change, op, decide),
+        Command::Compact(compact) => context::compact(change, op, compact),
+        Command::Clear(clear) => context::clear(change, op, *clear),
+        Command::Archive(archive) => family::archive(change, chat, op, *archive),
+        Command::Unarchive(unarchive) => family::unarchive(change, chat, op, *unarchive),
+        Command::Set(set) => context::set(change, op, set),
     }
 }
 
@@ -54,97 +73,10 @@ fn remember(state: &mut State, key: Option<KeyHash>, seq: Seq) {
     state.keys.push(ClientKey(key, seq));
 }
 
-fn create(context: Context<'_>, op: OpId, create: &Create) -> Result<Step, NotDone> {
-    if !create.content.is_empty() {
-        check_content(&create.content)?;
-    }
-    check_model(create.model.as_deref())?;
-    let mut index = Index::new(create.owner.clone(), context.now);
-    index.organization = create.organization.clone();
-    index.client_type = create.client_type;
-    index.title = create.title.clone();
-    index.labels = create.labels.clone();
-    let mut state = State::default();
-    state.model.clone_from(&create.model);
-    let mut change = Change::new(context, op, Seq::ZERO, index, state, None, None);
-    let seq = change.push(ChatCreated {
-        owner: create.owner.clone(),
-        organization: create.organization.clone(),
-        parent: None,
-        root: None,
-        client_type: create.client_type,
-        title: Some(create.title.clone()).filter(|title| !title.as_str().is_empty()),
-        labels: create.labels.clone(),
-        model: create.model.clone(),
-        first: (!create.content.is_empty()).then_some(create.message),
-        key: create.key,
-    })?;
-    if !create.system.is_empty() {
-        change.push(MessageSystem { id: create.system_id, content: create.system.clone() })?;
-    }
-    let mut message = None;
-    if !create.content.is_empty() {
-        let mut first = MessageUser::new(create.message, create.content.clone());
-        first.key = create.key;
-        change.user_message(first)?;
-        change.state.status = Status::Running;
-        change.wait_for_claim();
-        message = Some(create.message);
-    }
-    remember(&mut change.state, create.key, seq);
-    change.done(Some(Receipt { op, seq, message, queued: None, position: None }))
-}
-
-fn send(mut change: Change<'_>, chat: &Chat, op: OpId, send: &Send) -> Result<Step, NotDone> {
-    let bytes = check_content(&send.content)?;
-    if chat.head.index.archived {
-        return Err(Refused::Archived.into());
-    }
-    let message = MessageUser {
-        id: send.message,
-        content: send.content.clone(),
-        author: send.author.clone(),
-        model: None,
-        queued: None,
-        key: send.key,
-    };
-    let at_rest = matches!(chat.state.status, Status::Waiting | Status::Error);
-    if at_rest && !chat.has_promotable() {
-        let seq = change.next_seq();
-        change.user_message(message)?;
-        run(&mut change);
-        remember(&mut change.state, send.key, seq);
-        return change.done(Some(Receipt {
-            op,
-            seq,
-            message: Some(send.message),
-            queued: None,
-            position: None,
-        }));
-    }
-    if chat.state.queue.len() >= limits::QUEUE_MAX {
-        return Err(Refused::QueueFull { max: limits::QUEUE_MAX }.into());
-    }
-    let position = u32::try_from(chat.state.queue.len()).unwrap_or(u32::MAX);
-    let seq = change.push(QueueAdded { id: send.queue, message, position, held: false })?;
-    change.state.queue.push(QueueEntry { seq, id: send.queue, bytes, held: false });
-    remember(&mut change.state, send.key, seq);
-    if at_rest {
-        // An error with a queue: first in, first out. The old head runs now.
-        let promoted = change.fresh_message_id();
-        change.promote(promoted)?;
-        run(&mut change);
-    } else if send.busy == Busy::Interrupt && chat.state.status == Status::Running {
-        change.push(InterruptRequested { by: send.author.clone(), key: send.key })?;
-        stop(&mut change, chat, send.dead)?;
-    }
-    change.done(Some(Receipt {
-        op,
-        seq,
-        message: Some(send.message),
-        queued: Some(send.queue),
-        position: Some(position),
-    }))
+/// Ends a command whose record is at `seq`.
+fn done(mut change: Change<'_>, op: OpId, key: Option<KeyHash>, seq: Seq) -> Result<Step, NotDone> {
+    remember(&mut change.state, key, seq);
+    change.done(Some(Receipt { op, seq, message: None, queued: None, position: None }))
 }
 
 /// The chat becomes runnable, with a clean slate.
@@ -153,39 +85,6 @@ fn run(change: &mut Change<'_>) {
     (state.status, state.last, state.steps, state.failures, state.deaths) = (Status::Running, None, 0, 0, 0);
     state.retry = None;
     change.wait_for_claim();
-}
-
-fn interrupt(mut change: Change<'_>, chat: &Chat, op: OpId, interrupt: &Interrupt) -> Result<Step, NotDone> {
-    const STOPPABLE: &[Status] = &[Status::Running, Status::RequiresAction];
-    let orphaned = chat.state.status == Status::Interrupting && !has_holder(chat, interrupt.dead);
-    if !STOPPABLE.contains(&chat.state.status) && !orphaned {
-        return Err(Refused::State { status: chat.state.status, expected: STOPPABLE }.into());
-    }
-    let seq = change.push(InterruptRequested { by: interrupt.by.clone(), key: interrupt.key })?;
-    stop(&mut change, chat, interrupt.dead)?;
-    remember(&mut change.state, interrupt.key, seq);
-    change.done(Some(Receipt { op, seq, message: None, queued: None, position: None }))
-}
-
-/// A live holder is told and ends the turn itself; otherwise it ends here, because nobody else would for a while.
-fn stop(change: &mut Change<'_>, chat: &Chat, dead: Option<SessionId>) -> Result<(), NotDone> {
-    if has_holder(chat, dead) {
-        change.state.status = Status::Interrupting;
-        return Ok(());
-    }
-    if let Some(session) = change.holder.take() {
-        let epoch = change.next_epoch();
-        change.push(Freed { session, epoch, reason: FreeReason::Died })?;
-    }
-    let off = change.state.last_off;
-    change.seal_open(Outcome::Aborted, off)?;
-    change.state.status = Status::Interrupting;
-    change.end_turn(TurnEnd::Stop(StopReason::Interrupted), Runner::Nobody)
-}
-
-/// Whether somebody holds the chat who is not known to be dead.
-fn has_holder(chat: &Chat, dead: Option<SessionId>) -> bool {
-    chat.head.holder.is_some() && chat.head.holder != dead
 }
 
 fn check_content(content: &[Part]) -> Result<u32, Refused> {

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use chatwright_core::content::{Output, Part};
+use chatwright_core::head::QueueEntry;
 use chatwright_core::message::whole;
 use chatwright_core::model::{Message, Role};
 use chatwright_core::record::{
@@ -10,14 +11,29 @@ use chatwright_core::record::{
 use chatwright_core::{Kind, MessageId, QueueId, Record, Seq};
 
 /// What a chat's records say, as far as a model or the engine must know it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct History {
+    first: Seq,
     through: Seq,
+    /// Every entry that was not cut, also those that a model is no longer shown.
     items: Vec<(Seq, Item)>,
-    queued: BTreeMap<QueueId, MessageUser>,
+    anchors: Vec<Anchor>,
+    /// With the record that said it last.
+    queued: BTreeMap<QueueId, (Seq, MessageUser)>,
     intents: BTreeMap<(MessageId, u32), ToolIntent>,
     parts: Vec<MessagePart>,
     strange: Option<(Seq, Kind)>,
+}
+
+/// From where on a model is shown history.
+#[derive(Clone, Debug, PartialEq)]
+struct Anchor {
+    /// The record that says so.
+    seq: Seq,
+    /// The oldest record that is shown.
+    from: Seq,
+    /// What is shown in the place of older ones.
+    summary: Vec<Part>,
 }
 
 /// One entry of history.
@@ -31,8 +47,6 @@ pub enum Item {
     Assistant(MessageAssistant),
     /// Results of local calls.
     Results(ToolResults),
-    /// A summary of what came before.
-    Summary(ContextCompacted),
 }
 
 /// A call that the provider did not run itself.
@@ -59,10 +73,52 @@ pub fn calls(content: &[Part]) -> impl Iterator<Item = Call<'_>> {
     (0..).zip(local).map(|(ordinal, (id, name, input))| Call { ordinal, id, name, input })
 }
 
+impl Default for History {
+    /// Nothing yet, before the first record.
+    fn default() -> Self {
+        Self::from(Seq::new(1))
+    }
+}
+
 impl History {
     /// Nothing yet, before the record at `from`.
     pub fn from(from: Seq) -> Self {
-        Self { through: Seq::new(from.get().saturating_sub(1)), ..Self::default() }
+        Self {
+            first: from,
+            through: Seq::new(from.get().saturating_sub(1)),
+            items: Vec::new(),
+            anchors: Vec::new(),
+            queued: BTreeMap::new(),
+            intents: BTreeMap::new(),
+            parts: Vec::new(),
+            strange: None,
+        }
+    }
+
+    /// Takes the host's instructions in where they stand before the first record that is folded.
+    ///
+    /// # Errors
+    /// [`InvalidBody`] if the record does not decode.
+    pub fn preface(&mut self, record: &Record) -> Result<(), InvalidBody> {
+        if let (Body::MessageSystem(message), true) = (record.open()?.body, record.seq < self.first) {
+            self.items.insert(0, (record.seq, Item::System(message)));
+        }
+        Ok(())
+    }
+
+    /// The first record that it covers.
+    pub fn first(&self) -> Seq {
+        self.first
+    }
+
+    /// From where on a model would be shown history if it were cut before this record, and which record said so.
+    pub(crate) fn anchor_before(&self, seq: Seq) -> Option<(Seq, Seq)> {
+        self.anchors.iter().rev().find(|anchor| anchor.seq < seq).map(|anchor| (anchor.from, anchor.seq))
+    }
+
+    /// The newest compaction.
+    pub(crate) fn last_compaction(&self) -> Option<Seq> {
+        self.anchors.iter().rev().find(|anchor| !anchor.summary.is_empty()).map(|anchor| anchor.seq)
     }
 
     /// The last record that was folded.
@@ -111,24 +167,27 @@ impl History {
 
     fn fold_control(&mut self, record: &Record, body: Body) {
         match body {
-            Body::QueueAdded(added) => drop(self.queued.insert(added.id, added.message)),
+            Body::QueueAdded(added) => drop(self.queued.insert(added.id, (record.seq, added.message))),
             Body::QueueChanged(changed) => {
-                if let (Some(message), Some(content)) = (self.queued.get_mut(&changed.id), changed.content) {
-                    message.content = content;
+                if let (Some((seq, message)), Some(content)) =
+                    (self.queued.get_mut(&changed.id), changed.content)
+                {
+                    (*seq, message.content) = (record.seq, content);
                 }
             }
             Body::QueueRemoved(removed) => self.queued.retain(|id, _| !removed.ids.contains(id)),
             Body::QueuePromoted(promoted) => drop(self.queued.remove(&promoted.id)),
             Body::ToolIntent(intent) => drop(self.intents.insert((intent.message, intent.ordinal), intent)),
             Body::TurnEnded(_) | Body::ChatError(_) => self.intents.clear(),
-            Body::HistoryCut(cut) => self.items.retain(|(seq, _)| *seq < cut.from),
-            Body::ContextCleared(cleared) => {
-                self.items.retain(|(seq, item)| *seq >= cleared.from || matches!(item, Item::System(_)));
+            Body::HistoryCut(cut) => {
+                self.items.retain(|(seq, _)| *seq < cut.from);
+                self.anchors.retain(|anchor| anchor.seq < cut.from);
             }
-            Body::ContextCompacted(compacted) => {
-                self.items.retain(|(seq, item)| *seq >= compacted.from || matches!(item, Item::System(_)));
-                let at = self.items.iter().take_while(|(_, item)| matches!(item, Item::System(_))).count();
-                self.items.insert(at, (record.seq, Item::Summary(compacted)));
+            Body::ContextCleared(cleared) => {
+                self.anchors.push(Anchor { seq: record.seq, from: cleared.from, summary: Vec::new() });
+            }
+            Body::ContextCompacted(ContextCompacted { from, summary, .. }) => {
+                self.anchors.push(Anchor { seq: record.seq, from, summary });
             }
             Body::Unknown(unknown) if unknown.kind.is_control() => {
                 self.strange.get_or_insert((record.seq, unknown.kind));
@@ -138,11 +197,18 @@ impl History {
     }
 
     /// A message that waits in the queue.
-    pub fn queued(&self, id: QueueId) -> Option<&MessageUser> {
-        self.queued.get(&id)
+    ///
+    /// # Errors
+    /// The record that is to be folded first.
+    pub(crate) fn queued(&self, entry: &QueueEntry) -> Result<&MessageUser, Seq> {
+        match (self.queued.get(&entry.id), entry.edited) {
+            (None, _) => Err(entry.seq),
+            (Some((seq, _)), Some(edited)) if *seq < edited => Err(edited),
+            (Some((_, message)), _) => Ok(message),
+        }
     }
 
-    /// Every entry with its position, oldest first.
+    /// Every entry that was not cut, with its position, oldest first: also those that a model is no longer shown.
     pub fn items(&self) -> &[(Seq, Item)] {
         &self.items
     }
@@ -188,11 +254,20 @@ impl History {
                 outputs.entry((*message, result.ordinal)).or_insert(&result.output);
             }
         }
-        for (_, item) in &self.items {
+        let anchor = self.anchors.last();
+        let shown = |seq: Seq| anchor.is_none_or(|anchor| seq >= anchor.from);
+        let system = self.items.iter().filter(|(_, item)| matches!(item, Item::System(_)));
+        let rest = self.items.iter().filter(|(seq, item)| shown(*seq) && !matches!(item, Item::System(_)));
+        let mut summary = anchor.map(|anchor| &anchor.summary).filter(|summary| !summary.is_empty());
+        for (_, item) in system.chain(rest) {
+            if !matches!(item, Item::System(_))
+                && let Some(summary) = summary.take()
+            {
+                prompt.push(Message::new(Role::User, summary.clone()));
+            }
             match item {
                 Item::System(message) => prompt.push(Message::new(Role::System, message.content.clone())),
                 Item::User(message) => prompt.push(Message::new(Role::User, message.content.clone())),
-                Item::Summary(compacted) => prompt.push(Message::new(Role::User, compacted.summary.clone())),
                 Item::Assistant(message) => {
                     let shown: Vec<Part> =
                         message.content.iter().filter(|part| replayed(part)).cloned().collect();
@@ -217,6 +292,9 @@ impl History {
                 }
                 Item::Results(_) => {}
             }
+        }
+        if let Some(summary) = summary {
+            prompt.push(Message::new(Role::User, summary.clone()));
         }
         prompt
     }

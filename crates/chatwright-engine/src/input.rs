@@ -1,16 +1,18 @@
 use chatwright_core::content::Part;
 use chatwright_core::head::{ClientType, KeyHash, Labels, Title};
 use chatwright_core::model::{FinishReason, ModelId, Usage};
-use chatwright_core::record::{CallResult, ErrorInfo, ResultOrigin, StopReason};
+use chatwright_core::record::{CallResult, Decision, ErrorInfo, ResultOrigin, StopReason};
 use chatwright_core::tool::Effect;
 use chatwright_core::{
-    Epoch, Gen, MessageId, OpId, OrganizationId, QueueId, SessionId, Timestamp, UserId, Uuid,
+    ChatId, Epoch, Gen, MessageId, OpId, OrganizationId, QueueId, Seq, SessionId, Timestamp, UserId, Uuid,
 };
 use chatwright_error::Verdict;
 use chatwright_retry::Policy;
 use std::time::Duration;
 
 use chatwright_core::content::Output;
+
+use crate::table::Act;
 
 /// One input. Every id that it needs is minted before its first try and kept through every retry.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub enum Input {
     Claim(OpId, Claim),
     /// Somebody takes a chat from a session that is not live.
     Free(OpId, Free),
+    /// Somebody found that a deadline of the chat has passed.
+    Expire(OpId),
     /// The holder did something.
     Work(OpId, Fence, Work),
 }
@@ -30,6 +34,7 @@ impl Input {
     pub fn op(&self) -> OpId {
         match self {
             Self::Command(op, _) | Self::Claim(op, _) | Self::Free(op, _) | Self::Work(op, _, _) => *op,
+            Self::Expire(op) => *op,
         }
     }
 }
@@ -40,10 +45,80 @@ impl Input {
 pub enum Command {
     /// A new chat with its first message; runnable from its first commit.
     Create(Box<Create>),
+    /// A chat joins the family of this root. It comes before the chat is created.
+    Join(Join),
     /// A message.
     Send(Send),
+    /// Another message in the place of one of history.
+    Edit(Edit),
+    /// Something about a queued message.
+    Queue(Queue),
     /// Stop the turn.
     Interrupt(Interrupt),
+    /// Results of the client's tools.
+    Submit(Submit),
+    /// A decision about a call that asked for approval.
+    Decide(Decide),
+    /// Replace older history by a summary.
+    Compact(Compact),
+    /// Leave history so far out of the prompt.
+    Clear(Clear),
+    /// Archive the chat.
+    Archive(Archive),
+    /// Take the chat out of the archive.
+    Unarchive(Unarchive),
+    /// Set title, labels or model.
+    Set(Set),
+}
+
+impl Command {
+    /// The client key that it carries.
+    pub fn key(&self) -> Option<KeyHash> {
+        match self {
+            Self::Create(create) => create.key,
+            Self::Join(_) => None,
+            Self::Send(send) => send.key,
+            Self::Edit(edit) => edit.key,
+            Self::Queue(queue) => queue.key,
+            Self::Interrupt(interrupt) => interrupt.key,
+            Self::Submit(submit) => submit.key,
+            Self::Decide(decide) => decide.key,
+            Self::Compact(compact) => compact.key,
+            Self::Clear(clear) => clear.key,
+            Self::Archive(archive) => archive.key,
+            Self::Unarchive(unarchive) => unarchive.key,
+            Self::Set(set) => set.key,
+        }
+    }
+
+    /// Its row in the table.
+    pub fn act(&self) -> Act {
+        match self {
+            Self::Create(_) => Act::Create,
+            Self::Join(_) => Act::Join,
+            Self::Send(Send { busy: Busy::Queue, .. }) => Act::Send,
+            Self::Send(Send { busy: Busy::Interrupt, .. }) => Act::SendInterrupt,
+            Self::Send(Send { busy: Busy::Now, .. }) => Act::SendNow,
+            Self::Edit(_) => Act::Edit,
+            Self::Queue(queue) => match queue.act {
+                QueueAct::Remove => Act::QueueRemove,
+                QueueAct::Move(_) => Act::QueueMove,
+                QueueAct::Edit(_) => Act::QueueEdit,
+                QueueAct::Hold => Act::QueueHold,
+                QueueAct::Release => Act::QueueRelease,
+                QueueAct::Promote => Act::QueuePromote,
+            },
+            Self::Interrupt(_) => Act::Interrupt,
+            Self::Submit(_) => Act::Submit,
+            Self::Decide(_) => Act::Decide,
+            Self::Compact(_) => Act::Compact,
+            Self::Clear(_) => Act::Clear,
+            Self::Archive(archive) if archive.stop => Act::ArchiveStop,
+            Self::Archive(_) => Act::Archive,
+            Self::Unarchive(_) => Act::Unarchive,
+            Self::Set(_) => Act::Set,
+        }
+    }
 }
 
 /// A new chat.
@@ -53,6 +128,8 @@ pub struct Create {
     pub owner: UserId,
     /// The organization that it belongs to.
     pub organization: Option<OrganizationId>,
+    /// Where it belongs in a family, if it is not the root of its own.
+    pub parent: Option<Parent>,
     /// Who creates it.
     pub client_type: ClientType,
     /// Its title.
@@ -73,6 +150,24 @@ pub struct Create {
     pub key: Option<KeyHash>,
 }
 
+/// The place of a chat in its family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// The chat that spawns it.
+    pub chat: ChatId,
+    /// The root of that chat's family.
+    pub root: ChatId,
+    /// How far below the root that chat is.
+    pub depth: u32,
+}
+
+/// A chat joins the family of this root.
+#[derive(Clone, Copy, Debug)]
+pub struct Join {
+    /// The chat.
+    pub child: ChatId,
+}
+
 /// A message.
 #[derive(Clone, Debug)]
 pub struct Send {
@@ -84,6 +179,8 @@ pub struct Send {
     pub queue: QueueId,
     /// Who says it, if not the owner.
     pub author: Option<UserId>,
+    /// The model that answers from this message on, by the host's name for it.
+    pub model: Option<Box<str>>,
     /// What to do if a turn runs.
     pub busy: Busy,
     /// A holder that the caller found not to be live.
@@ -100,6 +197,139 @@ pub enum Busy {
     Queue,
     /// It waits, and the turn is stopped.
     Interrupt,
+    /// It waits while a turn runs, but not behind messages that an error left in the queue.
+    Now,
+}
+
+/// Another message in the place of one of history.
+#[derive(Clone, Debug)]
+pub struct Edit {
+    /// Where the record of the user's message is that goes, with all that came after it.
+    pub seq: Seq,
+    /// What is said instead.
+    pub content: Vec<Part>,
+    /// Its id.
+    pub message: MessageId,
+    /// Who says it, if not the owner.
+    pub author: Option<UserId>,
+    /// The model that answers from this message on; absent: the one that the original asked for, if it did.
+    pub model: Option<Box<str>>,
+    /// A key of the client's own: the same command again gives the first receipt.
+    pub key: Option<KeyHash>,
+}
+
+/// Something about a queued message.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// The entry.
+    pub id: QueueId,
+    /// What.
+    pub act: QueueAct,
+    /// A holder that the caller found not to be live.
+    pub dead: Option<SessionId>,
+    /// A key of the client's own: the same command again gives the first receipt.
+    pub key: Option<KeyHash>,
+}
+
+/// What to do with a queued message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueueAct {
+    /// It is removed.
+    Remove,
+    /// It gets this place, from 0; beyond the end: the last.
+    Move(u32),
+    /// It says this instead.
+    Edit(Vec<Part>),
+    /// Promotion skips it until it is released.
+    Hold,
+    /// Promotion takes it again.
+    Release,
+    /// It is next, and the turn that runs is stopped for it.
+    Promote,
+}
+
+/// Results of the client's tools: one for each call that waits for the client, and no others.
+#[derive(Clone, Debug)]
+pub struct Submit {
+    /// The results by the places of their calls.
+    pub results: Vec<(u32, Output)>,
+    /// A key of the client's own: the same command again gives the first receipt.
+    pub key: Option<KeyHash>,
+}
+
+/// A decision about a call that asked for approval.
+#[derive(Clone, Debug)]
+pub struct Decide {
+    /// The place of the call among the calls of its message.
+    pub ordinal: u32,
+    /// What is decided.
+    pub decision: Decision,
+    /// Who decides.
+    pub by: Option<UserId>,
+    /// A key of the client's own: the same command again gives the first receipt.
+    pub key: Option<KeyHash>,
+}
+
+/// Replace older history by a summary: now, or before the next answer of a turn that runs.
+#[derive(Clone, Debug)]
+pub struct Compact {
+    /// Who asks.
+    pub by: Option<UserId>,
+    /// A key of the client's own: the same command again gives the first receipt.
+    pub key: Option<KeyHash>,
+}
+
+/// Leave history so far out of the prompt.
+#[derive(Clone, Copy, Debug)]
+pub struct Clear {
+    /// A key of the client's own: the same command again gives the first receipt.
+    pub key: Option<KeyHash>,
+}
+
+/// Archive a chat.
+#[derive(Clone, Copy, Debug)]
+pub struct Archive {
+    /// What is archived.
+    pub scope: Scope,
+    /// What it does is stopped. Otherwise a chat that does something refuses.
+    pub stop: bool,
+    /// A holder that the caller found not to be live.
+    pub dead: Option<SessionId>,
+    /// A key of the client's own: the same command again gives the first receipt.
+    pub key: Option<KeyHash>,
+}
+
+/// What of a family is archived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it: this is its root. With other members the archiving begins.
+    Family,
+    /// This member, on behalf of its root.
+    Member,
+    /// This root, whose members are archived: the archiving ends.
+    Rest,
+}
+
+/// Take a chat out of the archive, or end the archiving of its family.
+#[derive(Clone, Copy, Debug)]
+pub struct Unarchive {
+    /// On behalf of its root; otherwise it must be one.
+    pub member: bool,
+    /// A key of the client's own: the same command again gives the first receipt.
+    pub key: Option<KeyHash>,
+}
+
+/// Set title, labels or model. What is absent stays. It changes nothing of what the chat does.
+#[derive(Clone, Debug, Default)]
+pub struct Set {
+    /// The title.
+    pub title: Option<Title>,
+    /// All labels.
+    pub labels: Option<Labels>,
+    /// The model of the turns to come.
+    pub model: Option<Box<str>>,
+    /// A key of the client's own: the same command again gives the first receipt.
+    pub key: Option<KeyHash>,
 }
 
 /// Stop the turn.
@@ -173,6 +403,8 @@ pub enum Work {
         /// What comes next.
         next: Next,
     },
+    /// The compaction ended.
+    Compacted(Box<Compacted>),
     /// The attempt or the batch was stopped, because the chat is interrupting.
     Stopped(Box<Stopped>),
     /// The holder still works: the watchdog moves on.
@@ -184,6 +416,22 @@ pub enum Work {
         /// How long nobody needs to take it: nothing was asked, because the provider told others to wait.
         wait: Option<Duration>,
     },
+}
+
+impl Work {
+    /// Its row in the table.
+    pub fn act(&self) -> Act {
+        match self {
+            Self::Answered(_) => Act::Answered,
+            Self::Failed { .. } => Act::Failed,
+            Self::Results { .. } => Act::Results,
+            Self::Retry { .. } => Act::Retry,
+            Self::Compacted(_) => Act::Compacted,
+            Self::Stopped(_) => Act::Stopped,
+            Self::Watch => Act::Watch,
+            Self::Release { .. } => Act::Release,
+        }
+    }
 }
 
 /// A complete answer.
@@ -209,6 +457,36 @@ pub struct Answer {
     pub plan: Vec<Planned>,
     /// What comes next.
     pub next: Next,
+}
+
+/// What became of a compaction.
+#[derive(Clone, Debug)]
+pub struct Compacted {
+    /// The summary, or nothing if there was nothing worth one.
+    pub summary: Option<Summary>,
+    /// What it cost.
+    pub usage: Usage,
+    /// The usage is to be estimated.
+    pub estimated: bool,
+    /// The end of the preview.
+    pub off: u64,
+    /// What comes next.
+    pub next: Next,
+}
+
+/// A summary of older history.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The last record that it covers.
+    pub covers_to: Seq,
+    /// The oldest record that is kept word for word.
+    pub from: Seq,
+    /// What it says.
+    pub content: Vec<Part>,
+    /// Estimated tokens of the prompt before.
+    pub tokens_before: Option<u64>,
+    /// Estimated tokens of the prompt afterwards.
+    pub tokens_after: Option<u64>,
 }
 
 /// What had come when a turn was stopped.
@@ -252,7 +530,11 @@ pub enum Plan {
         deadline: Duration,
         /// A hash of its arguments.
         input_hash: KeyHash,
+        /// Somebody has to approve it first.
+        approval: bool,
     },
+    /// The client answers it.
+    Client,
     /// It is answered without being run.
     Refuse {
         /// The answer.
@@ -288,10 +570,19 @@ pub struct Rules {
     pub retry: Policy,
     /// Longest wait for the next attempt during which the chat keeps its holder.
     pub hold_max: Duration,
+    /// How long the client has to answer its calls.
+    pub client_deadline: Duration,
+    /// How long somebody has to decide about a call.
+    pub approval_deadline: Duration,
+    /// How far below its root a chat of a family may be.
+    pub depth_max: u32,
+    /// Most bytes of all queued messages together.
+    pub queue_bytes_max: u64,
 }
 
 impl Default for Rules {
-    /// 1,200 steps, 5 deaths, 8 calls at once, 5 minutes, the usual [`Policy`], 10 seconds.
+    /// 1,200 steps, 5 deaths, 8 calls at once, 5 minutes, the usual [`Policy`], 10 seconds, 5 minutes for clients, 24 hours for
+    /// decisions, 1 level below a root, 4 MiB of queued messages.
     fn default() -> Self {
         Self {
             steps_max: 1200,
@@ -300,6 +591,10 @@ impl Default for Rules {
             watchdog: Duration::from_secs(300),
             retry: Policy::default(),
             hold_max: Duration::from_secs(10),
+            client_deadline: Duration::from_secs(5 * 60),
+            approval_deadline: Duration::from_secs(24 * 3_600),
+            depth_max: 1,
+            queue_bytes_max: 4 * 1024 * 1024,
         }
     }
 }

@@ -15,13 +15,16 @@ mod history;
 mod input;
 mod refused;
 mod step;
+mod table;
 mod work;
 
 pub use chat::{Chat, Unreadable};
 pub use history::{Call, History, Item, calls};
 pub use input::{
-    Answer, Busy, Claim, Command, Create, Fence, Free, Input, Interrupt, Next, Plan, Planned, Rules, Send,
-    Stopped, Work, hash,
+    Answer, Archive, Busy, Claim, Clear, Command, Compact, Compacted, Create, Decide, Edit, Fence, Free,
+    Input, Interrupt, Join, Next, Parent, Plan, Planned, Queue, QueueAct, Rules, Scope, Send, Set, Stopped,
+    Submit, Summary, Unarchive, Work, hash,
 };
 pub use refused::{NotDone, Refused};
 pub use step::{Receipt, Step, receipt_of, step};
+pub use table::{Act, Phase, Why};

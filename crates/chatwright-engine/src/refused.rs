@@ -13,7 +13,7 @@ pub enum Refused {
         /// The status.
         status: Status,
         /// Those that would allow it.
-        expected: &'static [Status],
+        expected: Vec<Status>,
     },
     /// The chat is archived.
     #[error("the chat is archived")]
@@ -72,6 +72,9 @@ pub enum NotDone {
     /// The step needs a record that the history does not hold. Fold it, and try again.
     #[error("record {0} is needed")]
     Missing(Seq),
+    /// The step needs all records from this one on. Fold them, and try again.
+    #[error("the history from record {0} on is needed")]
+    History(Seq),
     /// A record would be over its bound, or does not encode.
     #[error(transparent)]
     Record(#[from] InvalidRecord),

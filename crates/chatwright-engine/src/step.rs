@@ -77,6 +77,7 @@ pub fn step(
             let (change, chat) = change(*op)?;
             crate::work::free(change, chat, *free)
         }
+        Input::Expire(op) => crate::command::expire(change(*op)?.0),
         Input::Work(op, fence, work) => {
             let (change, chat) = change(*op)?;
             crate::work::work(change, chat, *fence, work)

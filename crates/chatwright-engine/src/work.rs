@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use chatwright_core::head::{OpenCall, Retrying, Status, UnitKind};
+use chatwright_core::head::{CallKind, Compact, OpenCall, Retrying, Status, UnitKind};
 use chatwright_core::model::{FinishReason, Usage};
 use chatwright_core::record::{
-    AttemptEnded, AttemptFailed, BatchEnded, Claimed, ErrorInfo, FreeReason, Freed, MessageAssistant,
-    Outcome, ResultOrigin, StopReason, Watched,
+    AttemptEnded, AttemptFailed, BatchEnded, Claimed, ContextCompacted, ErrorInfo, FreeReason, Freed,
+    MessageAssistant, Outcome, ResultOrigin, StopReason, Watched,
 };
 use chatwright_core::tool::Effect;
 use chatwright_core::{SessionId, limits};
@@ -13,12 +13,14 @@ use chatwright_retry::{Decision, decide};
 
 use crate::change::{Change, Runner, poisoned, unknown_outcome};
 use crate::history::calls;
-use crate::input::{Answer, Claim, Fence, Free, Stopped, TurnEnd, Work, synthetic};
+use crate::input::{Answer, Claim, Compacted, Fence, Free, Plan, Stopped, TurnEnd, Work, synthetic};
 use crate::step::Step;
+use crate::table::{Act, Phase};
 use crate::{Chat, NotDone};
 
 /// A session takes a chat that is due and has no holder, and goes on where the log stopped.
 pub(crate) fn claim(mut change: Change<'_>, chat: &Chat, claim: &Claim) -> Result<Step, NotDone> {
+    current(Act::Claim, chat)?;
     let due = chat.head.wake_at.is_some_and(|wake_at| wake_at <= change.context.now);
     if chat.head.holder.is_some() || !due {
         return Err(NotDone::Stale);
@@ -42,7 +44,7 @@ pub(crate) fn claim(mut change: Change<'_>, chat: &Chat, claim: &Claim) -> Resul
     change.results(lost)?;
     if change.state.status == Status::Interrupting {
         change.end_turn(TurnEnd::Stop(StopReason::Interrupted), Runner::Holder(session, next))?;
-    } else if let (Some(message), false) = (message, change.state.calls.is_empty()) {
+    } else if let (Some(message), true) = (message, change.has_local_calls()) {
         // What may run twice is started again, with the same key.
         change.state.calls.iter_mut().for_each(|call| call.started = None);
         change.start_batch(session, message, &claim.plan, next)?;
@@ -50,6 +52,12 @@ pub(crate) fn claim(mut change: Change<'_>, chat: &Chat, claim: &Claim) -> Resul
         change.go_on(session, next)?;
     }
     change.done(None)
+}
+
+/// `Err` iff nothing that the input could be about is under way.
+fn current(act: Act, chat: &Chat) -> Result<(), NotDone> {
+    let phase = Phase::of(Some(chat)).ok_or(NotDone::Stale)?;
+    if act.outcomes(phase).is_empty() { Err(NotDone::Stale) } else { Ok(()) }
 }
 
 /// A chat is taken from a session that is not live. Its open gen is sealed: what only its writer had is lost.
@@ -60,6 +68,12 @@ pub(crate) fn free(mut change: Change<'_>, chat: &Chat, free: Free) -> Result<St
     let epoch = change.next_epoch();
     change.push(Freed { session: free.holder, epoch, reason: FreeReason::Died })?;
     change.seal_open(Outcome::WriterLost, 0)?;
+    change.holder = None;
+    if change.state.status == Status::Interrupting {
+        // Nobody is left to wait for.
+        change.end_turn(TurnEnd::Stop(StopReason::Interrupted), Runner::Nobody)?;
+        return change.done(None);
+    }
     change.wait_for_claim();
     change.state.deaths += 1;
     if change.state.deaths >= change.context.rules.deaths_max {
@@ -78,8 +92,12 @@ pub(crate) fn work(mut change: Change<'_>, chat: &Chat, fence: Fence, work: &Wor
         return Err(NotDone::Stale);
     }
     let kind = open.map(|open| open.kind);
+    current(work.act(), chat)?;
     match (work, kind) {
         (Work::Answered(answer), Some(UnitKind::Attempt)) => answered(&mut change, fence, answer)?,
+        (Work::Compacted(compacted), Some(UnitKind::Compaction)) => {
+            self::compacted(&mut change, fence.session, compacted)?;
+        }
         (Work::Failed { partial: Some(partial), .. }, Some(kind))
             if change.state.status == Status::Interrupting =>
         {
@@ -97,9 +115,9 @@ pub(crate) fn work(mut change: Change<'_>, chat: &Chat, fence: Fence, work: &Wor
                 return Err(NotDone::Stale);
             }
             change.state.deaths = 0;
-            if change.state.calls.is_empty() {
+            if !change.has_local_calls() {
                 seal_batch(&mut change, Outcome::Committed, *off)?;
-                change.go_on(fence.session, next)?;
+                change.after_calls(fence.session, next)?;
             } else if change.state.status != Status::Interrupting {
                 change.start_calls(plan)?;
             }
@@ -265,8 +283,23 @@ fn open_calls(
 ) -> Result<(), NotDone> {
     let all: Vec<u32> = calls(&answer.content).map(|call| call.ordinal).collect();
     let (open, over) = all.split_at(all.len().min(limits::OPEN_CALLS_MAX));
-    let kind = chatwright_core::head::CallKind::Local;
-    let blank = |&ordinal: &u32| OpenCall { ordinal, kind, effect: None, started: None, deadline: None };
+    let kind = |ordinal| match answer
+        .plan
+        .iter()
+        .find(|planned| planned.ordinal == ordinal)
+        .map(|planned| &planned.plan)
+    {
+        Some(Plan::Client) => CallKind::Client,
+        Some(Plan::Run { approval: true, .. }) => CallKind::Approval,
+        _ => CallKind::Local,
+    };
+    let blank = |&ordinal: &u32| OpenCall {
+        ordinal,
+        kind: kind(ordinal),
+        effect: None,
+        started: None,
+        deadline: None,
+    };
     change.state.calls = open.iter().map(blank).collect();
     change.state.calls_in = (!open.is_empty()).then_some(message);
     if !over.is_empty() {
@@ -275,6 +308,38 @@ fn open_calls(
         change.push(chatwright_core::record::ToolResults { r#gen: None, message, results, key: None })?;
     }
     Ok(())
+}
+
+/// The summary takes the place of what it covers.
+fn compacted(change: &mut Change<'_>, session: SessionId, compacted: &Compacted) -> Result<(), NotDone> {
+    let r#gen = change.state.last_gen;
+    let outcome = if compacted.summary.is_some() { Outcome::Committed } else { Outcome::Discarded };
+    change.seal_attempt(AttemptEnded {
+        r#gen,
+        outcome,
+        off: compacted.off,
+        finish: None,
+        usage: compacted.usage,
+        estimated: compacted.estimated,
+    })?;
+    (change.state.failures, change.state.retry, change.state.deaths) = (0, None, 0);
+    if let Some(summary) = &compacted.summary {
+        let seq = change.push(ContextCompacted {
+            previous: change.context.history.last_compaction(),
+            covers_to: summary.covers_to,
+            from: summary.from,
+            summary: summary.content.clone(),
+            tokens_before: summary.tokens_before,
+            tokens_after: summary.tokens_after,
+        })?;
+        (change.state.context_from, change.state.anchor) = (summary.from, Some(seq));
+    }
+    match change.state.compact.take() {
+        Some(Compact::Rest) if change.state.status != Status::Interrupting => {
+            change.end_turn(TurnEnd::Stop(StopReason::Compacted), Runner::Holder(session, &compacted.next))
+        }
+        _ => change.go_on(session, &compacted.next),
+    }
 }
 
 /// The turn was stopped: what had come is kept.
@@ -299,7 +364,7 @@ fn stopped(
             usage: stopped.usage,
             estimated: stopped.estimated,
         })?;
-        if let (Some(id), false) = (message, stopped.content.is_empty()) {
+        if let (Some(id), false, UnitKind::Attempt) = (message, stopped.content.is_empty(), kind) {
             change.assistant_message(MessageAssistant {
                 id,
                 r#gen,

@@ -171,10 +171,14 @@ fn a_stop_is_not_put_off_until_the_retry_when_the_holder_dies_or_drains() {
         if release {
             table.work(Work::Release { off: 0, wait: None }).expect("it shuts down");
         } else {
-            let op = table.op();
-            table.made(Input::Free(op, Free { holder: ME }));
+            table.free(ME).expect("it died");
         }
-        assert_eq!(table.chat().head.wake_at, Some(table.now), "release {release}: a stop waits for nothing");
+        let (status, wake_at) = (table.chat().state.status, table.chat().head.wake_at);
+        let expected = match release {
+            true => (Status::Interrupting, Some(table.now)),
+            false => (Status::Waiting, None),
+        };
+        assert_eq!((status, wake_at), expected, "a stop waits for nothing");
     }
 }
 

@@ -155,6 +155,7 @@ impl Chats {
         let create = Create {
             owner: new.owner,
             organization: new.organization,
+            parent: None,
             client_type: new.client_type,
             title: new.title,
             labels: new.labels,
@@ -183,6 +184,7 @@ impl Chats {
             message: MessageId::mint(ids),
             queue: QueueId::mint(ids),
             author: new.author,
+            model: None,
             busy: new.busy,
             dead: self.dead_holder(chat).await?,
             key: key(new.key.as_deref())?,

@@ -91,6 +91,7 @@ impl Registry {
                 effect: spec.effect,
                 deadline: spec.deadline,
                 input_hash: hash(call.input),
+                approval: false,
             },
         }
     }

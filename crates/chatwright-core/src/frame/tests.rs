@@ -225,7 +225,7 @@ fn the_gens_of_a_head_are_those_of_its_records() {
 
     assert!(!gens.fold(&started(GEN)), "a gen is opened once");
     assert!(!gens.fold(&ended(Gen::new(2))), "an older seal seals nothing");
-    assert!(!gens.fold(&Body::ChatUnarchived(ChatUnarchived {})));
+    assert!(!gens.fold(&Body::ChatUnarchived(ChatUnarchived::default())));
     assert!(gens.fold(&ended(GEN)));
     (state.open, state.last_off) = (None, 7);
     assert_eq!(gens, Gens::of(&state));

@@ -36,6 +36,9 @@ pub struct State {
     /// The least position from which records fold to the prompt.
     #[serde(default)]
     pub context_from: Seq,
+    /// The record that set `context_from`, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<Seq>,
     /// Failed attempts in a row.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub failures: u32,
@@ -64,6 +67,24 @@ pub struct State {
     /// Client keys seen, oldest first: at most [`limits::CLIENT_KEYS_MAX`](crate::limits::CLIENT_KEYS_MAX).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<ClientKey>,
+    /// Where the host's instructions stand, if there are any: they stay in the prompt whatever becomes of older history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<Seq>,
+    /// A compaction that was asked for and has not happened yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compact: Option<Compact>,
+    /// The family of this root is being archived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archiving: Option<Archiving>,
+    /// How many chats joined the family of this root.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub children: u32,
+    /// Where the first of them joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_child: Option<Seq>,
+    /// How far below its root the chat is; 0: it is the root.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub depth: u32,
     /// The last stop or error: at most [`limits::LAST_BYTES_MAX`](crate::limits::LAST_BYTES_MAX) bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Last>,
@@ -82,6 +103,7 @@ impl Default for State {
             last_off: 0,
             open: None,
             context_from: Seq::new(1),
+            anchor: None,
             failures: 0,
             retry: None,
             deaths: 0,
@@ -91,10 +113,33 @@ impl Default for State {
             model: None,
             queue: Vec::new(),
             keys: Vec::new(),
+            system: None,
+            compact: None,
+            archiving: None,
+            children: 0,
+            first_child: None,
+            depth: 0,
             last: None,
             unknown: BTreeMap::new(),
         }
     }
+}
+
+/// What follows a compaction that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compact {
+    /// The turn goes on.
+    GoOn,
+    /// The chat comes to rest, or takes the next message of its queue.
+    Rest,
+}
+
+/// A family is being archived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Archiving {
+    /// Members that do something are stopped.
+    pub stop: bool,
 }
 
 /// Attempts failed and others follow.
@@ -182,6 +227,9 @@ pub struct QueueEntry {
     pub seq: Seq,
     /// Its id.
     pub id: QueueId,
+    /// The record that changed its content last, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited: Option<Seq>,
     /// The size of its content in bytes.
     pub bytes: u32,
     /// Skipped by promotion until released.
@@ -249,7 +297,13 @@ mod tests {
             started: Some(time),
             deadline: Some(time),
         };
-        let entry = QueueEntry { seq: max, id: QueueId::from_uuid(Uuid::max()), bytes: u32::MAX, held: true };
+        let entry = QueueEntry {
+            seq: max,
+            id: QueueId::from_uuid(Uuid::max()),
+            edited: Some(max),
+            bytes: u32::MAX,
+            held: true,
+        };
         State {
             version: u32::MAX,
             status: Status::RequiresAction,
@@ -264,6 +318,7 @@ mod tests {
                 message: Some(MessageId::from_uuid(Uuid::max())),
             }),
             context_from: max,
+            anchor: Some(max),
             failures: u32::MAX,
             retry: Some(Retrying { since: time, parked_ms: u64::MAX, at: Some(time) }),
             deaths: u32::MAX,
@@ -273,13 +328,19 @@ mod tests {
             model: Some("\u{1}".repeat(limits::ID_BYTES_MAX).into()),
             queue: vec![entry; limits::QUEUE_MAX],
             keys: vec![ClientKey(KeyHash(u128::MAX), max); limits::CLIENT_KEYS_MAX],
+            system: Some(max),
+            compact: Some(Compact::GoOn),
+            archiving: Some(Archiving { stop: false }),
+            children: u32::MAX,
+            first_child: Some(max),
+            depth: u32::MAX,
             last: None,
             unknown: BTreeMap::new(),
         }
     }
 
     #[test]
-    fn the_sum_of_all_maxima_is_under_twelve_kibibytes() {
+    fn the_sum_of_all_maxima_leaves_room_for_newer_fields() {
         let bytes =
             serde_json::to_string(&largest()).expect("a state encodes").len() + limits::LAST_BYTES_MAX;
         assert!(bytes < limits::STATE_KNOWN_BYTES_MAX, "{bytes} bytes");

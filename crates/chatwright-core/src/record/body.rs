@@ -128,6 +128,8 @@ bodies! {
     ChatError control "chat.error/1",
     /// History from a position on was cut.
     HistoryCut control "history.cut/1",
+    /// Somebody wants older history replaced by a summary.
+    CompactionRequested control "compaction.requested/1",
     /// Older history was replaced by a summary in the prompt.
     ContextCompacted control "context.compacted/1",
     /// Older history was left out of the prompt.
@@ -167,7 +169,22 @@ pub struct ChatArchived {}
 
 /// Data of `chat.unarchived`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChatUnarchived {}
+pub struct ChatUnarchived {
+    /// The client key of the command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyHash>,
+}
+
+/// Data of `compaction.requested`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactionRequested {
+    /// Who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<UserId>,
+    /// The client key of the command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyHash>,
+}
 
 /// Data of `chat.changed`. What is absent did not change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -385,6 +402,8 @@ pub enum FreeReason {
     Released,
     /// The holder's session is not live.
     Died,
+    /// A command made its work void.
+    Displaced,
 }
 
 /// Data of `watched`.
@@ -658,6 +677,8 @@ pub enum StopReason {
     Empty,
     /// Somebody stopped it.
     Interrupted,
+    /// There was no turn: a compaction that was asked for is done.
+    Compacted,
 }
 
 /// Data of `chat.error`.
@@ -672,6 +693,9 @@ pub struct ChatError {
 pub struct HistoryCut {
     /// The first record that no longer counts.
     pub from: Seq,
+    /// The message that takes its place: its record follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<MessageId>,
     /// The client key of the command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyHash>,

@@ -119,7 +119,11 @@ fn a_cut_takes_what_is_after_it_and_results_too() {
     let mut view = calling();
     view.apply(&commit(5, 7, vec![result(6, None, &[(0, "kept")]), user(7, "Again")]));
     view.apply(&commit(7, 8, vec![result(8, None, &[(3, "cut")])]));
-    view.apply(&commit(8, 10, vec![record(9, HistoryCut { from: seq(7), key: None }), user(10, "Instead")]));
+    view.apply(&commit(
+        8,
+        10,
+        vec![record(9, HistoryCut { from: seq(7), message: None, key: None }), user(10, "Instead")],
+    ));
     let ids: Vec<_> = view.transcript().messages.iter().map(|message| message.id).collect();
     assert_eq!(ids, [id(1), id(3), id(10)]);
     assert_eq!(view.transcript().messages[1].results.keys().collect::<Vec<_>>(), [&0]);

@@ -39,6 +39,7 @@ impl Table {
         let create = Create {
             owner: UserId::new("ada").expect("a short id"),
             organization: None,
+            parent: None,
             client_type: ClientType::Api,
             title: Title::default(),
             labels: Labels::default(),
@@ -116,7 +117,13 @@ impl Table {
     pub(crate) fn answer(&mut self, content: Vec<Part>, finish: FinishReason, effect: Effect) -> Work {
         let run = |ordinal| {
             let input_hash = KeyHash(0);
-            let plan = Plan::Run { name: "t".into(), effect, deadline: Duration::from_secs(60), input_hash };
+            let plan = Plan::Run {
+                name: "t".into(),
+                effect,
+                deadline: Duration::from_secs(60),
+                input_hash,
+                approval: false,
+            };
             Planned { ordinal, plan }
         };
         let plan = calls(&content).map(|call| run(call.ordinal)).collect();
@@ -145,7 +152,7 @@ impl Table {
     pub(crate) fn send(&mut self, busy: Busy) -> Result<Step, NotDone> {
         let (message, queue) = (MessageId::from_uuid(self.id()), QueueId::from_uuid(self.id()));
         let content = vec![Part::text("more")];
-        let send = Send { content, message, queue, author: None, busy, dead: None, key: None };
+        let send = Send { content, message, queue, author: None, model: None, busy, dead: None, key: None };
         let op = self.op();
         self.feed(Input::Command(op, Command::Send(send)))
     }

@@ -133,7 +133,7 @@ fn samples() -> Vec<Body> {
         ChatChanged { title: Some(title), labels: Some(labels), model: Some("deep".into()), key }.into(),
         ChatArchiving { stop: true, key }.into(),
         ChatArchived {}.into(),
-        ChatUnarchived {}.into(),
+        ChatUnarchived { key }.into(),
         ChildAdded { child: chat }.into(),
         said.clone().into(),
         MessageSystem { id: message(), content: text("Be brief.") }.into(),
@@ -210,10 +210,11 @@ fn samples() -> Vec<Body> {
             key,
         }
         .into(),
-        InterruptRequested { by: Some(user), key }.into(),
+        InterruptRequested { by: Some(user.clone()), key }.into(),
         TurnEnded { reason: StopReason::Length }.into(),
         ChatError { error }.into(),
-        HistoryCut { from: Seq::new(5), key }.into(),
+        HistoryCut { from: Seq::new(5), message: Some(message()), key }.into(),
+        CompactionRequested { by: Some(user.clone()), key }.into(),
         ContextCompacted {
             previous: Some(Seq::new(2)),
             covers_to: Seq::new(8),

@@ -201,7 +201,8 @@ async fn a_head_that_cannot_be_read_ends_the_stream_resumably() {
     let index = head.index.clone();
     let newer = Json::parse(r#"{"v":2,"status":"dancing"}"#).expect("valid");
     let draft = chatwright_core::HeadDraft::from_json(index, newer).expect("small");
-    let said = chatwright_core::record::Body::ChatUnarchived(chatwright_core::record::ChatUnarchived {});
+    let said =
+        chatwright_core::record::Body::ChatUnarchived(chatwright_core::record::ChatUnarchived::default());
     let op = chatwright_core::OpId::from_uuid(Uuid::from_u128(5));
     let draft_record = chatwright_core::Draft::first(op, NOW, &said).expect("small");
     let commit = Commit::next(world.chat, &head, draft, vec![draft_record]).expect("valid");

@@ -86,7 +86,7 @@ async fn a_snapshot_is_bounded_in_bytes_too() {
 async fn what_cuts_took_away_is_not_in_a_snapshot_and_makes_room() {
     let mut world = World::new().await;
     let mut uncut = Client::new(&world, Resume::Nothing).await;
-    let cut = |from| Body::HistoryCut(HistoryCut { from: Seq::new(from), key: None });
+    let cut = |from| Body::HistoryCut(HistoryCut { from: Seq::new(from), message: None, key: None });
     for n in 0..150 {
         world.commit(vec![said(10_000 + n, "old")]).await;
     }
@@ -134,7 +134,8 @@ async fn a_message_in_parts_comes_in_one_frame() {
     let part = |continues| MessagePart { message: id, content: vec![Part::text("ab")], continues };
     let bodies = [part(true).into(), part(false).into(), said(10_000, "c")];
     let op = OpId::from_uuid(Uuid::from_u128(3));
-    let mut drafts = vec![Draft::first(op, NOW, &Body::ChatUnarchived(ChatUnarchived {})).expect("small")];
+    let mut drafts =
+        vec![Draft::first(op, NOW, &Body::ChatUnarchived(ChatUnarchived::default())).expect("small")];
     drafts.extend(bodies.iter().map(|body| Draft::new(NOW, body).expect("small")));
     world.commit_drafts(drafts).await;
     client.pull(&world.facts).await;

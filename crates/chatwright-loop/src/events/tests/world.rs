@@ -250,7 +250,7 @@ impl World {
         let id = QueueId::from_uuid(self.mint());
         let Body::MessageUser(message) = self.user() else { return };
         let position = u32::try_from(self.state.queue.len()).expect("few");
-        self.state.queue.push(QueueEntry { seq: self.next_seq(1), id, bytes: 9, held: false });
+        self.state.queue.push(QueueEntry { seq: self.next_seq(1), id, edited: None, bytes: 9, held: false });
         self.commit(vec![QueueAdded { id, message, position, held: false }.into()]).await;
     }
 
@@ -262,7 +262,7 @@ impl World {
         if !ids.is_empty() {
             bodies.push(QueueRemoved { ids, key: None }.into());
         }
-        bodies.push(HistoryCut { from, key: None }.into());
+        bodies.push(HistoryCut { from, message: None, key: None }.into());
         bodies.push(self.user());
         self.commit(bodies).await;
         self.said.push(self.last_seq());
