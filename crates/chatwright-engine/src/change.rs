@@ -8,7 +8,7 @@ use chatwright_core::record::{
     QueuePromoted, ResultOrigin, StopReason, ToolIntent, ToolResults, TurnEnded,
 };
 use chatwright_core::tool::Effect;
-use chatwright_core::{Draft, Epoch, Json, MessageId, OpId, Seq, SessionId, Timestamp};
+use chatwright_core::{Draft, Epoch, Json, MessageId, OpId, QueueId, Seq, SessionId, Timestamp};
 
 use crate::input::{Context, Next, Plan, Planned, TurnEnd, synthetic};
 use crate::refused::NotDone;
@@ -23,6 +23,8 @@ pub(crate) struct Change<'a> {
     pub(crate) wake_at: Option<Timestamp>,
     /// The other members of the family are archived.
     pub(crate) members_archived: bool,
+    /// The message that this commit puts into the queue.
+    pub(crate) queued: Option<(QueueId, MessageUser)>,
     op: OpId,
     after: Seq,
     drafts: Vec<Draft>,
@@ -47,8 +49,8 @@ impl<'a> Change<'a> {
         holder: Option<SessionId>,
         wake_at: Option<Timestamp>,
     ) -> Self {
-        let (members_archived, drafts) = (false, Vec::new());
-        Self { context, index, state, holder, wake_at, members_archived, op, after, drafts }
+        let (members_archived, queued, drafts) = (false, None, Vec::new());
+        Self { context, index, state, holder, wake_at, members_archived, queued, op, after, drafts }
     }
 
     /// Adds a record and gives its position.
@@ -458,7 +460,10 @@ impl<'a> Change<'a> {
     pub(crate) fn promote(&mut self, message: MessageId) -> Result<Seq, NotDone> {
         let at = self.state.queue.iter().position(|entry| !entry.held);
         let entry = self.state.queue.remove(at.expect("the caller saw an entry"));
-        let mut queued = self.context.history.queued(&entry).cloned().map_err(NotDone::Missing)?;
+        let mut queued = match self.queued.take_if(|(id, _)| *id == entry.id) {
+            Some((_, message)) => message,
+            None => self.context.history.queued(&entry).cloned().map_err(NotDone::Missing)?,
+        };
         queued.queued = Some(entry.id);
         queued.id = message;
         self.push(QueuePromoted { id: entry.id })?;

@@ -113,6 +113,7 @@ impl Command {
             Self::Decide(_) => Act::Decide,
             Self::Compact(_) => Act::Compact,
             Self::Clear(_) => Act::Clear,
+            Self::Archive(Archive { scope: Scope::Rest, .. }) => Act::ArchiveRest,
             Self::Archive(archive) if archive.stop => Act::ArchiveStop,
             Self::Archive(_) => Act::Archive,
             Self::Unarchive(_) => Act::Unarchive,

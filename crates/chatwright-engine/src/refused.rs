@@ -18,6 +18,9 @@ pub enum Refused {
     /// The chat is archived.
     #[error("the chat is archived")]
     Archived,
+    /// The chat is not archived, and its family is not being archived.
+    #[error("the chat is not archived, and its family is not being archived")]
+    NotArchived,
     /// The queue holds as many messages as it may.
     #[error("the queue is full: it holds {max} messages")]
     QueueFull {

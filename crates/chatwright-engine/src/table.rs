@@ -176,7 +176,7 @@ acts! {
     QueuePromote "queue: promote" settled:
                                        "?"    "R0"   "R0"   "R0 R1" "I1 R0" "I1 R0 R1" "I1 R0" "I1 R0 R1" "R0" "R0 R1" "x" "x" "x";
     /// The turn is stopped, and what the model has said is kept.
-    Interrupt "interrupt" always:      "?"    "-"    "-"    "-"    "I0 W XW" "I1 R0 R1" "- W XW" "- R0 R1" "W" "R0 R1" "x"  "x"    "x";
+    Interrupt "interrupt" always:      "?"    "-"    "-"    "-"    "I0 W" "I1 R0 R1" "- W XW" "- R0 R1" "W" "R0 R1" "x"  "x"    "x";
     /// Results of the client's tools.
     Submit "submit results" settled:   "?"    "-"    "-"    "-"    "-"    "-"    "-"    "-"    "R0 A0" "R1 A1" "x"  "x"    "x";
     /// A call that asked for approval is approved or denied.
@@ -190,6 +190,9 @@ acts! {
     /// A family is stopped and archived.
     ArchiveStop "archive, stopping" always:
                                        "?"    "XW W" "XE0 E0" "XE1 E1" "I0 XW W" "I0 XW W" "I0 XW W" "I0 XW W" "XW W" "XW W" "x" "x" "x";
+    /// The root is archived, after all members of its family.
+    ArchiveRest "archive: the root at last" always:
+                                       "?"    "- XW" "- XE0" "- XE1" "-"  "-"    "-"    "-"    "-"    "-"    "x"    "x"    "x";
     /// A family is taken out of the archive, or is not archived after all.
     Unarchive "unarchive" always:      "?"    "- W"  "- E0" "- E1" "-"    "-"    "- I0" "-"    "-"    "-"    "W"    "E0"   "E1";
     /// Title, labels or the model of the turns to come.
@@ -279,9 +282,12 @@ impl Act {
 
     /// The status does not allow it.
     pub(crate) fn wrong_state(self, from: Phase) -> Refused {
+        if matches!(self, Self::Unarchive | Self::ArchiveRest) {
+            return Refused::NotArchived;
+        }
         let mut expected = Vec::new();
         for phase in Phase::ALL.into_iter().skip(1).take(9) {
-            if !self.outcomes(phase).is_empty() && !expected.contains(&phase.status()) {
+            if self.refusal(phase).is_none() && !expected.contains(&phase.status()) {
                 expected.push(phase.status());
             }
         }

@@ -37,7 +37,7 @@ pub(super) fn archive(
     let members = archive.scope == Scope::Family && chat.state.children > 0;
     if archive.scope == Scope::Rest && !(at_rest(chat.state.status) && chat.state.archiving.is_some()) {
         let phase = Phase::of(Some(chat)).unwrap_or(Phase::W);
-        return Err(Act::Archive.wrong_state(phase).into());
+        return Err(Act::ArchiveRest.wrong_state(phase).into());
     }
     let seq = change.push(ChatArchiving { stop: archive.stop, key: archive.key })?;
     change.state.archiving = Some(Archiving { stop: archive.stop });

@@ -40,6 +40,7 @@ pub(super) fn send(mut change: Change<'_>, chat: &Chat, op: OpId, send: &Send) -
     let waiting = queue.iter().map(|entry| u64::from(entry.bytes)).sum();
     check_queue(waiting, bytes, change.context.rules.queue_bytes_max)?;
     let position = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+    change.queued = Some((send.queue, message.clone()));
     let seq = change.push(QueueAdded { id: send.queue, message, position, held: false })?;
     change.state.queue.push(QueueEntry { seq, id: send.queue, edited: None, bytes, held: false });
     remember(&mut change.state, send.key, seq);
