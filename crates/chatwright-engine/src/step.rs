@@ -96,6 +96,9 @@ pub fn receipt_of(record: &Record) -> Option<Receipt> {
         Body::MessageUser(message) => receipt(Some(message.id), None, None),
         Body::ChatCreated(created) => receipt(created.first, None, None),
         Body::QueueAdded(added) => receipt(Some(added.message.id), Some(added.id), Some(added.position)),
+        Body::QueueChanged(changed) => receipt(None, Some(changed.id), None),
+        Body::QueueRemoved(removed) => receipt(None, removed.ids.first().copied(), None),
+        Body::HistoryCut(cut) => receipt(cut.message, None, None),
         _ => receipt(None, None, None),
     }
 }

@@ -1,13 +1,17 @@
 use std::sync::Arc;
 
-use chatwright_core::content::Part;
+use chatwright_core::content::{Output, Part};
 use chatwright_core::frame::Resume;
 use chatwright_core::head::{ClientType, Labels, Title};
+use chatwright_core::record::{Body, Decision, MessageUser, QueueChanged};
 use chatwright_core::text::TooLarge;
 use chatwright_core::{
     ChatId, Head, MessageId, OpId, OrganizationId, QueueId, Record, Seq, SessionId, UserId, limits,
 };
-use chatwright_engine::{Busy, Command, Create, History, Input, Interrupt, Receipt, Refused, Send, hash};
+use chatwright_engine::{
+    Archive, Busy, Clear, Command, Compact, Create, Decide, Edit, History, Input, Interrupt, Join, Parent,
+    Queue, QueueAct, Receipt, Refused, Scope, Send, Set, Submit, hash,
+};
 use chatwright_retry::Gates;
 
 use crate::calls::Calls;
@@ -36,6 +40,8 @@ pub struct NewChat {
     pub owner: UserId,
     /// The organization that it belongs to.
     pub organization: Option<OrganizationId>,
+    /// The chat that spawns it. It then belongs to that one's owner and organization, and has its client type.
+    pub parent: Option<ChatId>,
     /// Who creates it.
     pub client_type: ClientType,
     /// Its title.
@@ -59,6 +65,7 @@ impl NewChat {
             id: None,
             owner,
             organization: None,
+            parent: None,
             client_type: ClientType::Api,
             title: Title::default(),
             labels: Labels::default(),
@@ -78,6 +85,8 @@ pub struct NewMessage {
     pub content: Vec<Part>,
     /// Who says it, if not the owner.
     pub author: Option<UserId>,
+    /// The model that answers from this message on, by the host's name for it.
+    pub model: Option<Box<str>>,
     /// What to do if a turn runs.
     pub busy: Busy,
     /// A key of the client's own, at most [`limits::CLIENT_KEY_BYTES_MAX`] bytes: the same message again gives the first
@@ -88,13 +97,88 @@ pub struct NewMessage {
 impl NewMessage {
     /// A message of the owner's that waits while a turn runs.
     pub fn new(content: Vec<Part>) -> Self {
-        Self { content, author: None, busy: Busy::Queue, key: None }
+        Self { content, author: None, model: None, busy: Busy::Queue, key: None }
     }
 
     /// The same with text only.
     pub fn text(text: impl Into<String>) -> Self {
         Self::new(vec![Part::text(text)])
     }
+}
+
+/// Another message in the place of one of history.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NewEdit {
+    /// The position of the message that goes, with all that came after it: `seq` of a message in a
+    /// [`Transcript`](chatwright_core::view::Transcript).
+    pub seq: Seq,
+    /// What is said instead: text and files.
+    pub content: Vec<Part>,
+    /// Who says it, if not the owner.
+    pub author: Option<UserId>,
+    /// The model that answers from this message on, by the host's name for it; absent: the one that the original asked for, if
+    /// it did.
+    pub model: Option<Box<str>>,
+    /// A key of the client's own, at most [`limits::CLIENT_KEY_BYTES_MAX`] bytes: the same edit again gives the first receipt.
+    pub key: Option<String>,
+}
+
+impl NewEdit {
+    /// A message of the owner's in the place of that one.
+    pub fn new(seq: Seq, content: Vec<Part>) -> Self {
+        Self { seq, content, author: None, model: None, key: None }
+    }
+
+    /// The same with text only.
+    pub fn text(seq: Seq, text: impl Into<String>) -> Self {
+        Self::new(seq, vec![Part::text(text)])
+    }
+}
+
+/// What is to be set. What is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewSettings {
+    /// The title.
+    pub title: Option<Title>,
+    /// All labels.
+    pub labels: Option<Labels>,
+    /// The model of the turns to come, by the host's name for it.
+    pub model: Option<Box<str>>,
+}
+
+/// Who asks for something, and the key under which the same request again gives the first receipt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Who asks.
+    pub by: Option<UserId>,
+    /// A key of the client's own, at most [`limits::CLIENT_KEY_BYTES_MAX`] bytes.
+    pub key: Option<String>,
+}
+
+impl Asked {
+    /// Nobody in particular asks, with this key.
+    pub fn with_key(key: impl Into<String>) -> Self {
+        Self { by: None, key: Some(key.into()) }
+    }
+}
+
+impl From<Option<UserId>> for Asked {
+    fn from(by: Option<UserId>) -> Self {
+        Self { by, key: None }
+    }
+}
+
+/// A message that waits in the queue.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct QueuedMessage {
+    /// Its entry.
+    pub id: QueueId,
+    /// Whether promotion skips it.
+    pub held: bool,
+    /// What is said.
+    pub message: MessageUser,
 }
 
 impl<T: Into<String>> From<T> for NewMessage {
@@ -119,7 +203,7 @@ impl Chats {
         if settings.capacity == 0 {
             return setting("capacity", "it must be at least 1");
         }
-        let registry = Registry::new(&ports.tools)?;
+        let registry = Registry::new(&ports.tools, &ports.client_tools)?;
         let models =
             Models::new(ports.models.clone(), ports.default_model.clone(), ports.configuration.clone())?;
         let time = StoreTime::new(Arc::clone(&ports.sessions), Arc::clone(&ports.clock));
@@ -150,12 +234,17 @@ impl Chats {
     /// A dropped command may or may not have landed. With an id and a key it can be repeated.
     pub async fn create(&self, new: NewChat) -> Result<(ChatId, Receipt), Failed> {
         let ids = &*self.deps.ports.ids;
-        self.check_model(new.model.as_deref(), &new.organization).await?;
         let chat = new.id.unwrap_or_else(|| ChatId::mint(ids));
+        let mut new = new;
+        let parent = match new.parent {
+            Some(parent) => Some(self.join(chat, parent, &mut new).await?),
+            None => None,
+        };
+        self.check_model(new.model.as_deref(), &new.organization).await?;
         let create = Create {
             owner: new.owner,
             organization: new.organization,
-            parent: None,
+            parent,
             client_type: new.client_type,
             title: new.title,
             labels: new.labels,
@@ -184,7 +273,7 @@ impl Chats {
             message: MessageId::mint(ids),
             queue: QueueId::mint(ids),
             author: new.author,
-            model: None,
+            model: self.known(chat, new.model).await?,
             busy: new.busy,
             dead: self.dead_holder(chat).await?,
             key: key(new.key.as_deref())?,
@@ -199,9 +288,231 @@ impl Chats {
     ///
     /// # Cancel safety
     /// A dropped command may or may not have landed, and may be repeated.
-    pub async fn interrupt(&self, chat: ChatId, by: Option<UserId>) -> Result<Receipt, Failed> {
+    pub async fn interrupt(&self, chat: ChatId, asked: impl Into<Asked>) -> Result<Receipt, Failed> {
+        let Asked { by, key } = asked.into();
+        let (dead, key) = (self.dead_holder(chat).await?, self::key(key.as_deref())?);
+        self.command(chat, Command::Interrupt(Interrupt { by, dead, key })).await
+    }
+
+    /// Puts another message in the place of one of history. What came after it is cut, the queue is cleared, and whatever runs
+    /// is fenced off.
+    ///
+    /// # Errors
+    /// [`Failed`]; [`Refused::NotFound`] if no message of a user is there, or it was cut.
+    ///
+    /// # Cancel safety
+    /// A dropped command may or may not have landed. With a key it can be repeated.
+    pub async fn edit(&self, chat: ChatId, new: NewEdit) -> Result<Receipt, Failed> {
+        let edit = Edit {
+            seq: new.seq,
+            content: new.content,
+            message: MessageId::mint(&*self.deps.ports.ids),
+            author: new.author,
+            model: self.known(chat, new.model).await?,
+            key: key(new.key.as_deref())?,
+        };
+        self.command(chat, Command::Edit(edit)).await
+    }
+
+    /// The messages that wait in the queue, in the order in which they are promoted.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    ///
+    /// # Cancel safety
+    /// Safe: it only reads.
+    pub async fn queued(&self, chat: ChatId) -> Result<Vec<QueuedMessage>, Failed> {
+        let Some(known) = self.deps.reload(chat).await? else {
+            return Err(Refused::NotFound { what: "chat" }.into());
+        };
+        let mut queued = Vec::with_capacity(known.state.queue.len());
+        for entry in &known.state.queue {
+            let Body::QueueAdded(added) = self.body(chat, entry.seq).await? else {
+                return Err(crate::feed::broken("a queue entry names another record"));
+            };
+            let mut message = added.message;
+            if let Some(edited) = entry.edited
+                && let Body::QueueChanged(QueueChanged { content: Some(content), .. }) =
+                    self.body(chat, edited).await?
+            {
+                message.content = content;
+            }
+            queued.push(QueuedMessage { id: entry.id, held: entry.held, message });
+        }
+        Ok(queued)
+    }
+
+    /// Does something with a queued message: see [`QueueAct`].
+    ///
+    /// # Errors
+    /// [`Failed`]; [`Refused::NotFound`] if it does not wait any more.
+    ///
+    /// # Cancel safety
+    /// A dropped command may or may not have landed. With a key it can be repeated.
+    pub async fn queue(
+        &self,
+        chat: ChatId,
+        id: QueueId,
+        act: QueueAct,
+        asked: impl Into<Asked>,
+    ) -> Result<Receipt, Failed> {
+        let key = key(asked.into().key.as_deref())?;
         let dead = self.dead_holder(chat).await?;
-        self.command(chat, Command::Interrupt(Interrupt { by, dead, key: None })).await
+        self.command(chat, Command::Queue(Queue { id, act, dead, key })).await
+    }
+
+    /// Gives the results of the client's calls: one for each call that waits for the client, by its place.
+    ///
+    /// # Errors
+    /// [`Failed`]; [`Refused::Invalid`] says which call has no result, two, or does not wait.
+    ///
+    /// # Cancel safety
+    /// A dropped command may or may not have landed. With a key it can be repeated.
+    pub async fn submit(
+        &self,
+        chat: ChatId,
+        results: Vec<(u32, Output)>,
+        asked: impl Into<Asked>,
+    ) -> Result<Receipt, Failed> {
+        let key = key(asked.into().key.as_deref())?;
+        self.command(chat, Command::Submit(Submit { results, key })).await
+    }
+
+    /// Decides about a call that asked for approval, by its place.
+    ///
+    /// # Errors
+    /// [`Failed`]; [`Refused::NotFound`] if the call does not wait for a decision.
+    ///
+    /// # Cancel safety
+    /// A dropped command may or may not have landed. With a key it can be repeated.
+    pub async fn decide(
+        &self,
+        chat: ChatId,
+        ordinal: u32,
+        decision: Decision,
+        asked: impl Into<Asked>,
+    ) -> Result<Receipt, Failed> {
+        let Asked { by, key } = asked.into();
+        let key = self::key(key.as_deref())?;
+        self.command(chat, Command::Decide(Decide { ordinal, decision, by, key })).await
+    }
+
+    /// Replaces older history by a summary: now, or before the next answer of a turn that runs.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    ///
+    /// # Cancel safety
+    /// A dropped command may or may not have landed, and may be repeated.
+    pub async fn compact(&self, chat: ChatId, asked: impl Into<Asked>) -> Result<Receipt, Failed> {
+        let Asked { by, key } = asked.into();
+        let key = self::key(key.as_deref())?;
+        self.command(chat, Command::Compact(Compact { by, key })).await
+    }
+
+    /// Leaves history so far out of the prompt. Viewers go on seeing it.
+    ///
+    /// # Errors
+    /// [`Failed`]; [`Refused::State`] while a turn runs.
+    ///
+    /// # Cancel safety
+    /// A dropped command may or may not have landed, and may be repeated.
+    pub async fn clear(&self, chat: ChatId, asked: impl Into<Asked>) -> Result<Receipt, Failed> {
+        let key = key(asked.into().key.as_deref())?;
+        self.command(chat, Command::Clear(Clear { key })).await
+    }
+
+    /// Archives the family of this root. What its members do is stopped if `stop` says so; otherwise a member that does
+    /// something refuses. A member whose holder lives takes a moment to stop: the family is archived when it has.
+    ///
+    /// # Errors
+    /// [`Failed`]; [`Refused::State`] if something runs and `stop` is not set, [`Refused::Archived`] if it is archived.
+    ///
+    /// # Cancel safety
+    /// An archiving that has begun is gone on with by whoever runs chats. It may be repeated.
+    pub async fn archive(
+        &self,
+        chat: ChatId,
+        stop: bool,
+        asked: impl Into<Asked>,
+    ) -> Result<Receipt, Failed> {
+        let key = key(asked.into().key.as_deref())?;
+        if !stop && let Some(known) = self.deps.reload(chat).await? {
+            crate::family::must_rest(&self.deps, chat, &known).await?;
+        }
+        let dead = self.dead_holder(chat).await?;
+        let archive = Archive { scope: Scope::Family, stop, dead, key };
+        let receipt = self.command(chat, Command::Archive(archive)).await?;
+        match crate::family::archive_members(&self.deps, chat).await {
+            Err(error @ Failed::Refused(_)) => Err(error),
+            // Whoever finds the root due goes on.
+            _ => Ok(receipt),
+        }
+    }
+
+    /// Takes the family of this root out of the archive, or ends its archiving.
+    ///
+    /// # Errors
+    /// [`Failed`]; [`Refused::NotArchived`].
+    ///
+    /// # Cancel safety
+    /// A dropped command may have landed for some members only, and may be repeated.
+    pub async fn unarchive(&self, chat: ChatId, asked: impl Into<Asked>) -> Result<Receipt, Failed> {
+        let key = key(asked.into().key.as_deref())?;
+        crate::family::unarchive(&self.deps, chat, key).await
+    }
+
+    /// Sets title, labels or the model of the turns to come. It changes nothing of what the chat does.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    ///
+    /// # Cancel safety
+    /// A dropped command may or may not have landed, and may be repeated.
+    pub async fn set(
+        &self,
+        chat: ChatId,
+        set: NewSettings,
+        asked: impl Into<Asked>,
+    ) -> Result<Receipt, Failed> {
+        let key = key(asked.into().key.as_deref())?;
+        let NewSettings { title, labels, model } = set;
+        let model = self.known(chat, model).await?;
+        self.command(chat, Command::Set(Set { title, labels, model, key })).await
+    }
+
+    /// Enters a chat that is to be created in the log of its family's root, unless it is there already.
+    async fn join(&self, chat: ChatId, parent: ChatId, new: &mut NewChat) -> Result<Parent, Failed> {
+        let Some(known) = self.deps.reload(parent).await? else {
+            return Err(Refused::NotFound { what: "parent" }.into());
+        };
+        let index = &known.head.index;
+        (new.owner, new.organization) = (index.owner.clone(), index.organization.clone());
+        new.client_type = index.client_type;
+        let (root, depth) = (index.root.unwrap_or(parent), known.state.depth);
+        if self.deps.reload(chat).await?.is_none() {
+            let depth_max = self.deps.settings.rules.depth_max;
+            if depth >= depth_max {
+                let what = format!("a chat may be at most {depth_max} below the root of its family");
+                return Err(Refused::Invalid { what }.into());
+            }
+            self.command(root, Command::Join(Join { child: chat })).await?;
+        }
+        Ok(Parent { chat: parent, root, depth })
+    }
+
+    /// A model that a command names, if it could answer.
+    async fn known(&self, chat: ChatId, model: Option<Box<str>>) -> Result<Option<Box<str>>, Failed> {
+        if let Some(name) = &model {
+            let head = self.deps.ports.chats.head(chat).await.map_err(Failed::Store)?;
+            let organization = head.and_then(|head| head.index.organization);
+            self.check_model(Some(name), &organization).await?;
+        }
+        Ok(model)
+    }
+
+    async fn body(&self, chat: ChatId, seq: Seq) -> Result<Body, Failed> {
+        Ok(self.deps.record(chat, seq).await?.open().map_err(crate::feed::broken)?.body)
     }
 
     /// `Err` iff a chat that names this model could not be run. That it cannot be found out does not keep a chat from being

@@ -7,6 +7,7 @@ use chatwright_core::port::{
     Bus, ChatStore, Clock, Event, Ids, LanguageModel, LiveLog, Observer, SessionStore, Tool,
 };
 
+use chatwright_core::tool::ToolSpec;
 use chatwright_retry::Gates;
 
 use crate::Settings;
@@ -40,6 +41,8 @@ pub struct Ports {
     pub configuration: Option<Configuration>,
     /// The tools that every chat has.
     pub tools: Vec<Arc<dyn Tool>>,
+    /// The tools that the client of every chat has. Effect and deadline say nothing of them.
+    pub client_tools: Vec<ToolSpec>,
 }
 
 /// What every part of the loop works with.

@@ -185,11 +185,15 @@ impl Deps {
                     let receipt = step.receipt.clone();
                     return Ok((Some(step.commit(id, chat).map_err(broken)?), receipt));
                 }
-                Err(NotDone::Missing(seq)) if needed.is_none() => {
+                // Once each: what has been folded is not asked for again.
+                Err(NotDone::Missing(seq)) if needed.as_ref().is_none_or(|needed| needed.through() < seq) => {
                     let record = self.record(id, seq).await?;
-                    let mut one = History::from(seq);
-                    one.fold(&record).map_err(broken)?;
-                    needed = Some(one);
+                    let needed = needed.get_or_insert_with(|| History::from(seq));
+                    needed.fold(&record).map_err(broken)?;
+                }
+                Err(NotDone::History(first)) if needed.is_none() => {
+                    let through = chat.map_or(Seq::ZERO, |chat| chat.head.last_seq);
+                    needed = Some(self.history(id, first, through).await?);
                 }
                 Err(NotDone::Replayed(seq)) => {
                     let record = self.record(id, seq).await?;
@@ -210,7 +214,24 @@ impl Deps {
         }
     }
 
-    async fn record(&self, id: ChatId, seq: Seq) -> Result<Record, Failed> {
+    /// Every record from `first` to `through`, folded.
+    async fn history(&self, id: ChatId, first: Seq, through: Seq) -> Result<History, Failed> {
+        let mut history = History::from(first);
+        while history.through() < through {
+            let limit = limits::PAGE_ITEMS_MAX;
+            let page = self.ports.chats.records(id, history.through(), limit).await.map_err(Failed::Store)?;
+            if page.is_empty() {
+                return Err(broken("the log is shorter than its head says"));
+            }
+            // What came after the head that the step builds on is not part of it.
+            for record in page.iter().filter(|record| record.seq <= through) {
+                history.fold(record).map_err(broken)?;
+            }
+        }
+        Ok(history)
+    }
+
+    pub(crate) async fn record(&self, id: ChatId, seq: Seq) -> Result<Record, Failed> {
         let before = Seq::new(seq.get().saturating_sub(1));
         let page = self.ports.chats.records(id, before, 1).await.map_err(Failed::Store)?;
         page.into_iter().next().ok_or_else(|| broken(format!("record {seq} is missing")))

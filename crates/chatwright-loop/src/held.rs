@@ -3,6 +3,7 @@
 mod attempt;
 mod batch;
 mod claim;
+mod compaction;
 mod wait;
 
 pub(crate) use claim::{free_dead, session_is_live};

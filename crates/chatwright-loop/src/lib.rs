@@ -20,6 +20,7 @@ mod deps;
 mod doorbell;
 mod events;
 mod failure;
+mod family;
 mod feed;
 mod held;
 mod lease;
@@ -32,8 +33,8 @@ mod store_time;
 mod system;
 mod worker;
 
-pub use chats::{Chats, NewChat, NewMessage};
-pub use chatwright_engine::{Busy, Receipt, Refused, Rules};
+pub use chats::{Asked, Chats, NewChat, NewEdit, NewMessage, NewSettings, QueuedMessage};
+pub use chatwright_engine::{Act, Busy, Phase, QueueAct, Receipt, Refused, Rules};
 pub use deps::Ports;
 pub use events::{EventSettings, EventSources, EventStream, EventsError, events};
 pub use feed::Failed;

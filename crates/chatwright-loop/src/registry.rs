@@ -12,6 +12,7 @@ use serde_json::Value;
 /// The tools of this process by name.
 pub(crate) struct Registry {
     tools: BTreeMap<Box<str>, (ToolSpec, Arc<dyn Tool>)>,
+    client: BTreeMap<Box<str>, ToolSpec>,
     definitions: Vec<ToolDefinition>,
 }
 
@@ -45,23 +46,27 @@ pub enum InvalidSetup {
 }
 
 impl Registry {
-    pub(crate) fn new(tools: &[Arc<dyn Tool>]) -> Result<Self, InvalidSetup> {
+    pub(crate) fn new(tools: &[Arc<dyn Tool>], client_tools: &[ToolSpec]) -> Result<Self, InvalidSetup> {
         let mut by_name = BTreeMap::new();
         let mut definitions = Vec::with_capacity(tools.len());
         for tool in tools {
             let spec = tool.spec();
             check_spec(&spec)?;
-            definitions.push(ToolDefinition::Function {
-                name: spec.name.clone(),
-                description: spec.description.clone(),
-                input_schema: spec.input_schema.clone(),
-                provider_options: BTreeMap::new(),
-            });
+            definitions.push(definition(&spec));
             if let Some((spec, _)) = by_name.insert(spec.name.clone(), (spec, Arc::clone(tool))) {
                 return Err(InvalidSetup::DuplicateTool(spec.name));
             }
         }
-        Ok(Self { tools: by_name, definitions })
+        let mut client = BTreeMap::new();
+        for spec in client_tools {
+            check_spec(spec)?;
+            definitions.push(definition(spec));
+            let again = client.insert(spec.name.clone(), spec.clone()).is_some();
+            if again || by_name.contains_key(&spec.name) {
+                return Err(InvalidSetup::DuplicateTool(spec.name.clone()));
+            }
+        }
+        Ok(Self { tools: by_name, client, definitions })
     }
 
     /// The tools as a model sees them, in the order of registration.
@@ -81,6 +86,9 @@ impl Registry {
     fn plan_call(&self, call: Call<'_>) -> Plan {
         let refuse =
             |words: String| Plan::Refuse { output: Output::error(words), origin: ResultOrigin::Refused };
+        if let Some(spec) = self.client.get(call.name) {
+            return arguments(spec, call.input).map_or_else(refuse, |_| Plan::Client);
+        }
         let Some((spec, _)) = self.tool(call.name) else {
             return refuse(format!("There is no tool named {:?}.", call.name));
         };
@@ -94,6 +102,15 @@ impl Registry {
                 approval: false,
             },
         }
+    }
+}
+
+fn definition(spec: &ToolSpec) -> ToolDefinition {
+    ToolDefinition::Function {
+        name: spec.name.clone(),
+        description: spec.description.clone(),
+        input_schema: spec.input_schema.clone(),
+        provider_options: BTreeMap::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use chatwright_core::Record;
 use chatwright_core::record::Body;
-use chatwright_engine::{Command, Input, Receipt, receipt_of};
+use chatwright_engine::{Command, Input, QueueAct, Receipt, receipt_of};
 
 /// The receipt of the first command, or `None` if that was another one.
 pub(crate) fn receipt(input: &Input, record: &Record) -> Option<Receipt> {
@@ -20,6 +20,37 @@ pub(crate) fn receipt(input: &Input, record: &Record) -> Option<Receipt> {
                 && create.content.is_empty() == created.first.is_none()
         }
         (Command::Interrupt(_), Body::InterruptRequested(_)) => true,
+        (Command::Edit(edit), Body::HistoryCut(cut)) => edit.seq == cut.from && cut.message.is_some(),
+        (Command::Queue(queue), Body::QueueRemoved(removed)) => {
+            queue.act == QueueAct::Remove && removed.ids == [queue.id]
+        }
+        (Command::Queue(queue), Body::QueueChanged(changed)) => {
+            queue.id == changed.id
+                && match &queue.act {
+                    QueueAct::Remove => false,
+                    QueueAct::Move(_) => changed.position.is_some() && changed.held.is_none(),
+                    QueueAct::Edit(content) => changed.content.as_ref() == Some(content),
+                    QueueAct::Hold => changed.held == Some(true),
+                    QueueAct::Release => changed.held == Some(false) && changed.position.is_none(),
+                    QueueAct::Promote => changed.held == Some(false) && changed.position.is_some(),
+                }
+        }
+        (Command::Submit(submit), Body::ToolResults(results)) => {
+            // Together they may be more than one record takes: the first ones are here.
+            let given = submit.results.iter().map(|(ordinal, output)| (ordinal, output));
+            let kept = results.results.iter().map(|result| (&result.ordinal, &result.output));
+            given.zip(kept).all(|(given, kept)| given == kept)
+        }
+        (Command::Decide(decide), Body::ActionDecided(decided)) => {
+            decide.ordinal == decided.ordinal && decide.decision == decided.decision
+        }
+        (Command::Compact(_), Body::CompactionRequested(_)) => true,
+        (Command::Clear(_), Body::ContextCleared(_)) => true,
+        (Command::Archive(archive), Body::ChatArchiving(archiving)) => archive.stop == archiving.stop,
+        (Command::Unarchive(_), Body::ChatUnarchived(_)) => true,
+        (Command::Set(set), Body::ChatChanged(changed)) => {
+            (&set.title, &set.labels, &set.model) == (&changed.title, &changed.labels, &changed.model)
+        }
         _ => false,
     };
     receipt_of(record).filter(|_| same)

@@ -5,6 +5,7 @@ use chatwright_config::Configs;
 use chatwright_core::port::{
     Bus, ChatStore, Clock, Ids, LanguageModel, LiveLog, ModelResolver, Observer, SessionStore, Tool,
 };
+use chatwright_core::tool::ToolSpec;
 use chatwright_loop::{Chats, Configuration, InvalidSetup, Ports, Settings, SystemClock, SystemIds};
 use chatwright_memory::MemoryLiveLog;
 
@@ -35,6 +36,7 @@ impl Chatwright {
             default_model: None,
             configuration: None,
             tools: Vec::new(),
+            client_tools: Vec::new(),
         };
         Builder { ports, settings: Settings::default(), duplicate_model: None }
     }
@@ -97,6 +99,12 @@ impl Builder {
     /// Adds a tool that every chat has.
     pub fn tool(mut self, tool: impl Tool) -> Self {
         self.ports.tools.push(Arc::new(tool));
+        self
+    }
+
+    /// Adds a tool that the client of every chat has: its calls wait for [`Chat::submit`](crate::Chat::submit).
+    pub fn client_tool(mut self, tool: ToolSpec) -> Self {
+        self.ports.client_tools.push(tool);
         self
     }
 

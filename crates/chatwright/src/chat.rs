@@ -1,6 +1,11 @@
+use chatwright_core::content::Output;
 use chatwright_core::frame::Resume;
-use chatwright_core::{ChatId, Head, Record, Seq, UserId};
-use chatwright_loop::{Chats, EventStream, EventsError, Failed, NewChat, NewMessage, Receipt, Worker};
+use chatwright_core::record::Decision;
+use chatwright_core::{ChatId, Head, QueueId, Record, Seq};
+use chatwright_loop::{
+    Asked, Chats, EventStream, EventsError, Failed, NewChat, NewEdit, NewMessage, NewSettings, QueueAct,
+    QueuedMessage, Receipt, Worker,
+};
 
 /// The chats of a process. Cloning is cheap.
 #[derive(Clone)]
@@ -65,8 +70,134 @@ impl Chat {
     ///
     /// # Cancel safety
     /// A dropped command may or may not have landed, and may be repeated.
-    pub async fn interrupt(&self, by: Option<UserId>) -> Result<Receipt, Failed> {
-        self.chats.interrupt(self.id, by).await
+    pub async fn interrupt(&self, asked: impl Into<Asked>) -> Result<Receipt, Failed> {
+        self.chats.interrupt(self.id, asked).await
+    }
+
+    /// Puts another message in the place of one of history. What came after it is cut, the queue is cleared, and whatever runs
+    /// is fenced off.
+    ///
+    /// # Errors
+    /// [`Failed`]; `Refused::NotFound` if no message of a user is there, or it was cut.
+    ///
+    /// # Cancel safety
+    /// A dropped command may or may not have landed. With a key it can be repeated.
+    pub async fn edit(&self, edit: NewEdit) -> Result<Receipt, Failed> {
+        self.chats.edit(self.id, edit).await
+    }
+
+    /// The messages that wait in the queue, in the order in which they are promoted.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    ///
+    /// # Cancel safety
+    /// Safe: it only reads.
+    pub async fn queued(&self) -> Result<Vec<QueuedMessage>, Failed> {
+        self.chats.queued(self.id).await
+    }
+
+    /// Removes, moves, edits, holds, releases or promotes a queued message.
+    ///
+    /// # Errors
+    /// [`Failed`]; `Refused::NotFound` if it does not wait any more.
+    ///
+    /// # Cancel safety
+    /// A dropped command may or may not have landed. With a key it can be repeated.
+    pub async fn queue(
+        &self,
+        id: QueueId,
+        act: QueueAct,
+        asked: impl Into<Asked>,
+    ) -> Result<Receipt, Failed> {
+        self.chats.queue(self.id, id, act, asked).await
+    }
+
+    /// Gives the results of the client's calls: one for each call that waits for the client, by its place.
+    ///
+    /// # Errors
+    /// [`Failed`]; `Refused::Invalid` says which call has no result, two, or does not wait.
+    ///
+    /// # Cancel safety
+    /// A dropped command may or may not have landed. With a key it can be repeated.
+    pub async fn submit(
+        &self,
+        results: Vec<(u32, Output)>,
+        asked: impl Into<Asked>,
+    ) -> Result<Receipt, Failed> {
+        self.chats.submit(self.id, results, asked).await
+    }
+
+    /// Decides about a call that asked for approval, by its place.
+    ///
+    /// # Errors
+    /// [`Failed`]; `Refused::NotFound` if the call does not wait for a decision.
+    ///
+    /// # Cancel safety
+    /// A dropped command may or may not have landed. With a key it can be repeated.
+    pub async fn decide(
+        &self,
+        ordinal: u32,
+        decision: Decision,
+        asked: impl Into<Asked>,
+    ) -> Result<Receipt, Failed> {
+        self.chats.decide(self.id, ordinal, decision, asked).await
+    }
+
+    /// Replaces older history by a summary: now, or before the next answer of a turn that runs.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    ///
+    /// # Cancel safety
+    /// A dropped command may or may not have landed, and may be repeated.
+    pub async fn compact(&self, asked: impl Into<Asked>) -> Result<Receipt, Failed> {
+        self.chats.compact(self.id, asked).await
+    }
+
+    /// Leaves history so far out of the prompt. Viewers go on seeing it.
+    ///
+    /// # Errors
+    /// [`Failed`]; `Refused::State` while a turn runs.
+    ///
+    /// # Cancel safety
+    /// A dropped command may or may not have landed, and may be repeated.
+    pub async fn clear(&self, asked: impl Into<Asked>) -> Result<Receipt, Failed> {
+        self.chats.clear(self.id, asked).await
+    }
+
+    /// Archives the family of this root. What its members do is stopped if `stop` says so; otherwise a member that does
+    /// something refuses.
+    ///
+    /// # Errors
+    /// [`Failed`]; `Refused::State` if something runs and `stop` is not set, `Refused::Archived` if it is archived.
+    ///
+    /// # Cancel safety
+    /// An archiving that has begun is gone on with by whoever runs chats. It may be repeated.
+    pub async fn archive(&self, stop: bool, asked: impl Into<Asked>) -> Result<Receipt, Failed> {
+        self.chats.archive(self.id, stop, asked).await
+    }
+
+    /// Takes the family of this root out of the archive, or ends its archiving.
+    ///
+    /// # Errors
+    /// [`Failed`]; `Refused::NotArchived`.
+    ///
+    /// # Cancel safety
+    /// A dropped command may have landed for some members only, and may be repeated.
+    pub async fn unarchive(&self, asked: impl Into<Asked>) -> Result<Receipt, Failed> {
+        self.chats.unarchive(self.id, asked).await
+    }
+
+    /// Sets title, labels or the model of the turns to come. It changes nothing of what the chat does.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    ///
+    /// # Cancel safety
+    /// A dropped command may or may not have landed, and may be repeated.
+    pub async fn set(&self, set: NewSettings, asked: impl Into<Asked>) -> Result<Receipt, Failed> {
+        self.chats.set(self.id, set, asked).await
     }
 
     /// What a viewer is sent, from what it offers on: `Resume::default()` for a snapshot, or the cursor of its last frame.

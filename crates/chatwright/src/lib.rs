@@ -45,8 +45,9 @@ pub use chatwright_core::frame::{Frame, FrameBody, Resume};
 pub use chatwright_core::view::View;
 pub use chatwright_core::{ChatId, OrganizationId, UserId};
 pub use chatwright_loop::{
-    Busy, Configuration, EventSettings, EventStream, EventsError, Failed, InvalidSetup, NewChat, NewMessage,
-    Receipt, Refused, Rules, Settings, SystemClock, SystemIds, Worker,
+    Asked, Busy, Configuration, EventSettings, EventStream, EventsError, Failed, InvalidSetup, NewChat,
+    NewEdit, NewMessage, NewSettings, QueueAct, QueuedMessage, Receipt, Refused, Rules, Settings,
+    SystemClock, SystemIds, Worker,
 };
 pub use chatwright_memory as memory;
 #[cfg(feature = "openai")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 use chatwright_core::accumulator::{Accumulator, End};
 use chatwright_core::content::Part;
 use chatwright_core::error::{Cause, ErrorInfo, Failure, RetryEvent, TimeoutPhase, Verdict, classify};
-use chatwright_core::head::OpenGen;
+use chatwright_core::head::{OpenGen, UnitKind};
 use chatwright_core::model::{FinishReason, Message, ModelCall, ModelId, ModelPart, Role, Usage};
 use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LiveLog};
 use chatwright_engine::{Answer, Stopped, Work};
@@ -36,6 +36,9 @@ enum Streamed {
 impl Held {
     /// Asks the model and commits what comes of it.
     pub(super) async fn attempt(&mut self, open: &OpenGen) {
+        if open.kind == UnitKind::Compaction && self.summary_range().is_none() {
+            return self.nothing_to_summarise(open).await;
+        }
         let deps = Arc::clone(&self.deps);
         let (name, organization) = (&self.chat.state.model, &self.chat.head.index.organization);
         let chosen = match deps.models.choose(name.as_deref(), organization).await {
@@ -99,7 +102,7 @@ impl Held {
         answer: &mut Accumulator,
         preview: &mut Preview,
     ) -> Streamed {
-        let call = match self.call(chosen).await {
+        let call = match self.call(open, chosen).await {
             Ok(call) => call,
             Err(verdict) => return Streamed::Failed(Box::new(verdict)),
         };
@@ -136,6 +139,10 @@ impl Held {
                         patience = Instant::now() + timeouts.silence;
                     }
                     answer.push_into(part, &mut pieces);
+                    if open.kind == UnitKind::Compaction {
+                        // A summary is for the model; people see that there is one when it is stored.
+                        pieces.clear();
+                    }
                     if preview.gather(&mut pieces) {
                         preview.flush().await;
                     }
@@ -157,7 +164,10 @@ impl Held {
     }
 
     /// What the model is asked: the history, what its owner wants every model to know, and what its row says.
-    async fn call(&mut self, chosen: &Chosen) -> Result<ModelCall, Verdict> {
+    async fn call(&mut self, open: &OpenGen, chosen: &Chosen) -> Result<ModelCall, Verdict> {
+        if open.kind == UnitKind::Compaction {
+            return Ok(self.summary_call(chosen));
+        }
         let mut call = ModelCall::new(self.history.prompt());
         if let Some(configs) = self.deps.models.configs() {
             let owner = &self.chat.head.index.owner;
@@ -189,6 +199,12 @@ impl Held {
         preview: Preview,
     ) {
         let (usage, off) = (answer.usage(), answer.units());
+        if open.kind == UnitKind::Compaction
+            && let Streamed::Ended { .. } = streamed
+            && !matches!(answer.end(), Some(End::Failure(_)))
+        {
+            return self.summarised(open, answer).await;
+        }
         if let Streamed::Lost = streamed {
             return self.observe_end(open, AttemptEnd::Aborted, usage);
         }

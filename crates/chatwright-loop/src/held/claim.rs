@@ -39,10 +39,20 @@ impl Held {
         if chat.head.wake_at.is_none_or(|wake_at| wake_at > now) {
             return Ok(None);
         }
+        match chat.state.status {
+            Status::RequiresAction => return expire(deps, id, chat).await.map(|()| None),
+            Status::Waiting | Status::Error if chat.state.archiving.is_some() => {
+                return crate::family::archive_members(deps, id).await.map(|_| None);
+            }
+            _ => {}
+        }
         // Subscribe before read: nothing that happens from here on is missed.
         let topic = doorbell::chat_topic(id);
         let bus = soon(deps.ports.bus.subscribe(&topic)).await.and_then(Result::ok);
         let mut history = History::from(chat.state.context_from);
+        if let Some(system) = chat.state.system.filter(|system| *system < history.first()) {
+            history.preface(&deps.record(id, system).await?).map_err(crate::feed::broken)?;
+        }
         fold_through(deps, id, &mut history, &chat).await?;
         if let Some((seq, kind)) = history.strange() {
             tracing::warn!(chat = %id, %seq, %kind, "a record of a newer program: the chat is not run here");
@@ -53,6 +63,23 @@ impl Held {
         let (deps, lease) = (Arc::clone(deps), Arc::clone(lease));
         let (wakes, watched) = (Wakes { bus, polled, missed: false }, Instant::now());
         Ok(Some(Self { deps, lease, id, epoch, chat, history, wakes, drain, watched, lost: false }))
+    }
+}
+
+/// Nobody answered in time: the turn goes on without them.
+async fn expire(deps: &Deps, id: ChatId, chat: Chat) -> Result<(), Failed> {
+    let input = Input::Expire(OpId::mint(&*deps.ports.ids));
+    match deps.feed(id, &input, Some(chat), &mut History::default()).await {
+        Ok(landed) => {
+            let wants_worker = landed.chat.state.status == Status::Running;
+            if wants_worker {
+                deps.calls.call(id);
+            }
+            deps.ring(id, landed.chat.head.revision, wants_worker).await;
+            Ok(())
+        }
+        Err(Failed::Stale) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

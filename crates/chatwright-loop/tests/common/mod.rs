@@ -219,6 +219,7 @@ impl World {
             configuration: None,
             default_model: Some("rule".into()),
             tools,
+            client_tools: Vec::new(),
         }
     }
 
