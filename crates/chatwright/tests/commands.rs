@@ -501,9 +501,8 @@ async fn title_labels_and_model_change_nothing_else(world: World) {
     let before = chat.head().await.expect("there");
     let mut labels = Labels::default();
     labels.set("team", "engines").expect("short");
-    let mut set = NewSettings::default();
-    (set.title, set.labels) = (Some(Title::new("Engines").expect("short")), Some(labels.clone()));
-    set.model = Some("other".into());
+    let title = Title::new("Engines").ok();
+    let set = NewSettings { title, labels: Some(labels.clone()), model: Some("other".into()) };
     chat.set(set, None).await.expect("set");
     let after = chat.head().await.expect("there");
     assert_eq!((after.index.title.as_str(), &after.index.labels), ("Engines", &labels));
@@ -512,8 +511,7 @@ async fn title_labels_and_model_change_nothing_else(world: World) {
         (before.holder, before.index.status, before.index.updated)
     );
     assert_eq!(state(&chat).await.model.as_deref(), Some("other"));
-    let mut set = NewSettings::default();
-    set.model = Some("nobody".into());
+    let set = NewSettings { model: Some("nobody".into()), ..NewSettings::default() };
     let unknown = refusal(chat.set(set, None).await.expect_err("unknown"));
     assert!(unknown.to_string().contains("there is no model \"nobody\""));
     chat.interrupt(None).await.expect("it still runs");

@@ -1,5 +1,6 @@
 //! A chat that is stepped by hand.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its share")]
+#![allow(clippy::needless_pass_by_value, reason = "a table reads better without references")]
 
 use std::time::Duration;
 
