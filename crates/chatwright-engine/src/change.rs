@@ -374,7 +374,7 @@ impl<'a> Change<'a> {
     /// to rest and has no holder.
     pub(crate) fn end_turn(&mut self, end: TurnEnd, runner: Runner<'_>) -> Result<(), NotDone> {
         self.answer_open_calls("The call was cancelled because the turn ended.")?;
-        (self.state.steps, self.state.failures, self.state.retry) = (0, 0, None);
+        (self.state.steps, self.state.failures, self.state.retry, self.state.deaths) = (0, 0, None, 0);
         let compact = self.state.compact.take();
         let reason = match end {
             TurnEnd::Stop(reason) => reason,

@@ -349,6 +349,8 @@ pub struct Interrupt {
 pub struct Claim {
     /// The session.
     pub session: SessionId,
+    /// The message whose calls were open when the session looked: the plan is about no others.
+    pub calls_in: Option<MessageId>,
     /// What would happen to the calls that are open.
     pub plan: Vec<Planned>,
     /// What comes next.

@@ -199,7 +199,7 @@ acts! {
     Set "set title, labels, model" always:
                                        "?"    "W"    "E0"   "E1"   "R0"   "R1"   "I0"   "I1"   "A0"   "A1"   "XW"   "XE0"  "XE1";
     /// A session takes the chat.
-    Claim "claim" always:              "?"    "~"    "~"    "~"    "R0 W" "R0 R1" "W XW" "R0 R1" "~"   "~"    "~"    "~"    "~";
+    Claim "claim" always:              "?"    "~"    "~"    "~"    "R0 W A0" "R0 R1 A1" "W XW" "R0 R1" "~" "~" "~"   "~"    "~";
     /// The chat is taken from a session that is not live.
     Free "free" always:                "?"    "~"    "~"    "~"    "R0 E0" "R1 E1" "W XW" "R0 R1" "~"  "~"    "~"    "~"    "~";
     /// The model finished.

@@ -22,7 +22,7 @@ use crate::{Chat, NotDone};
 pub(crate) fn claim(mut change: Change<'_>, chat: &Chat, claim: &Claim) -> Result<Step, NotDone> {
     current(Act::Claim, chat)?;
     let due = chat.head.wake_at.is_some_and(|wake_at| wake_at <= change.context.now);
-    if chat.head.holder.is_some() || !due {
+    if chat.head.holder.is_some() || !due || claim.calls_in != chat.state.calls_in {
         return Err(NotDone::Stale);
     }
     let (session, next) = (claim.session, &claim.next);
@@ -40,12 +40,11 @@ pub(crate) fn claim(mut change: Change<'_>, chat: &Chat, claim: &Claim) -> Resul
     let lost =
         change.state.calls.iter().filter(|call| call.started.is_some() && call.effect == Some(Effect::Once));
     let lost = lost.map(|call| unknown_outcome(call.ordinal)).collect();
-    let message = change.state.calls_in;
     change.results(lost)?;
     if change.state.status == Status::Interrupting {
         change.end_turn(TurnEnd::Stop(StopReason::Interrupted), Runner::Holder(session, next))?;
-    } else if let (Some(message), true) = (message, change.has_local_calls()) {
-        // What may run twice is started again, with the same key.
+    } else if let Some(message) = change.state.calls_in {
+        // What may run twice is started again, with the same key; for the others the chat waits.
         change.state.calls.iter_mut().for_each(|call| call.started = None);
         change.start_batch(session, message, &claim.plan, next)?;
     } else {
@@ -79,7 +78,6 @@ pub(crate) fn free(mut change: Change<'_>, chat: &Chat, free: Free) -> Result<St
     if change.state.deaths >= change.context.rules.deaths_max {
         let deaths = change.state.deaths;
         change.end_turn(TurnEnd::Error(poisoned(deaths)), Runner::Nobody)?;
-        change.state.deaths = 0;
     }
     change.done(None)
 }

@@ -178,8 +178,8 @@ fn inputs(act: Act, table: &mut Table) -> Vec<Input> {
         Act::Claim => {
             let answer = state.calls_in.and_then(|message| table.history.answer(message));
             let plan = answer.map(|answer| plan(&answer.content)).unwrap_or_default();
-            let (op, next) = (table.op(), table.next());
-            return vec![Input::Claim(op, Claim { session: ME, plan, next })];
+            let (op, next, calls_in) = (table.op(), table.next(), state.calls_in);
+            return vec![Input::Claim(op, Claim { session: ME, calls_in, plan, next })];
         }
         Act::Free => {
             let op = table.op();
@@ -195,6 +195,7 @@ fn inputs(act: Act, table: &mut Table) -> Vec<Input> {
                 (vec![named(1, "once")], FinishReason::ToolCalls),
                 (vec![named(1, "refused")], FinishReason::ToolCalls),
                 (vec![named(1, "client")], FinishReason::ToolCalls),
+                (vec![named(1, "once"), named(2, "client")], FinishReason::ToolCalls),
                 (vec![named(1, "approval"), named(2, "client"), named(3, "pure")], FinishReason::ToolCalls),
             ] {
                 let (plan, next) = (plan(&content), table.next());

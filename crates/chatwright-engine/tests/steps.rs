@@ -11,8 +11,11 @@ use chatwright_core::head::{KeyHash, Status};
 use chatwright_core::model::FinishReason;
 use chatwright_core::record::ResultOrigin;
 use chatwright_core::tool::Effect;
-use chatwright_core::{Epoch, Gen};
-use chatwright_engine::{Busy, Claim, Fence, Input, NotDone, Plan, Planned, Refused, Work};
+use chatwright_core::{Epoch, Gen, MessageId, QueueId, Seq};
+use chatwright_engine::{
+    Busy, Claim, Command, Edit, Fence, Input, NotDone, Plan, Planned, Queue, QueueAct, Refused, Stopped,
+    Work, receipt_of,
+};
 
 use table::*;
 
@@ -92,6 +95,25 @@ fn progress_between_deaths_is_not_held_against_the_chat() {
 }
 
 #[test]
+fn deaths_of_a_turn_that_was_stopped_do_not_count_for_the_next() {
+    let mut table = Table::new();
+    for _ in 0..4 {
+        table.claim().expect("free");
+        table.free(ME).expect("dead");
+    }
+    table.claim().expect("free");
+    table.send(Busy::Interrupt).expect("running");
+    let next = table.next();
+    let (model, usage, content, results) = (next.model.clone(), Default::default(), Vec::new(), Vec::new());
+    let stopped = Stopped { content, model, usage, estimated: false, off: 0, results, next };
+    table.work(Work::Stopped(Box::new(stopped))).expect("interrupting");
+    assert_eq!(table.last_commit(), "attempt.ended turn.ended queue.promoted message.user attempt.started");
+    assert_eq!(table.chat().state.deaths, 0);
+    table.free(ME).expect("dead");
+    assert_eq!(table.chat().state.status, Status::Running, "it is the first death of this turn");
+}
+
+#[test]
 fn a_call_that_runs_once_is_never_started_again_and_one_that_was_not_started_is() {
     let mut table = Table::claimed();
     let answer = table.answer(vec![call(0), call(1)], FinishReason::ToolCalls, Effect::Once);
@@ -102,7 +124,7 @@ fn a_call_that_runs_once_is_never_started_again_and_one_that_was_not_started_is(
         "one at a time"
     );
     table.free(ME).expect("dead");
-    let (op, next) = (table.op(), table.next());
+    let (op, next, calls_in) = (table.op(), table.next(), table.chat().state.calls_in);
     let run = Plan::Run {
         name: "t".into(),
         effect: Effect::Pure,
@@ -111,13 +133,41 @@ fn a_call_that_runs_once_is_never_started_again_and_one_that_was_not_started_is(
         approval: false,
     };
     let plan = [0, 1].map(|ordinal| Planned { ordinal, plan: run.clone() }).to_vec();
-    table.made(Input::Claim(op, Claim { session: ME, plan, next }));
+    table.made(Input::Claim(op, Claim { session: ME, calls_in, plan, next }));
     assert_eq!(table.last_commit(), "claimed tool.results batch.started tool.intent");
     let open = &table.chat().state.calls;
     assert_eq!(open.iter().map(|call| call.ordinal).collect::<Vec<_>>(), [1]);
     let message = table.chat().state.calls_in.expect("the calls' message");
     let results = table.history.results(message);
     assert_eq!(results[&0].origin, ResultOrigin::OutcomeUnknown, "though the tool now says that it is pure");
+}
+
+#[test]
+fn a_claim_whose_plan_is_about_other_calls_is_stale() {
+    let mut table = Table::new();
+    let (op, next) = (table.op(), table.next());
+    let early = Input::Claim(op, Claim { session: OTHER, calls_in: None, plan: Vec::new(), next });
+    table.claim().expect("free");
+    let answer = table.answer(vec![call(0), call(1)], FinishReason::ToolCalls, Effect::Once);
+    table.work(answer).expect("answered");
+    table.work(Work::Release { off: 0, wait: None }).expect("it shuts down");
+    assert!(stale(table.feed(early)), "it looked before there were calls");
+    assert_eq!(table.chat().state.calls.len(), 2, "and does not answer those that it has no plan for");
+}
+
+#[test]
+fn a_claim_waits_for_the_client_where_what_a_dead_holder_ran_is_lost() {
+    let mut table = Table::claimed();
+    let mut answer = table.answer(vec![call(0), call(1)], FinishReason::ToolCalls, Effect::Once);
+    let Work::Answered(answered) = &mut answer else { panic!("it is an answer") };
+    answered.plan[1].plan = Plan::Client;
+    table.work(answer).expect("answered");
+    table.free(ME).expect("dead");
+    table.claim().expect("free");
+    assert_eq!(table.last_commit(), "claimed tool.results action.required");
+    let chat = table.chat();
+    assert_eq!((chat.state.status, chat.head.holder), (Status::RequiresAction, None));
+    assert_eq!(chat.state.calls.iter().map(|call| call.ordinal).collect::<Vec<_>>(), [1]);
 }
 
 #[test]
@@ -202,4 +252,49 @@ fn an_error_keeps_the_queue_and_the_next_message_waits_its_turn() {
     table.send(Busy::Queue).expect("accepted");
     assert_eq!(table.last_commit(), "queue.added queue.promoted message.user", "first in, first out");
     assert_eq!((table.chat().state.queue.len(), table.chat().state.status), (1, Status::Running));
+}
+
+#[test]
+fn a_message_that_stops_a_turn_that_nobody_runs_is_the_next_one() {
+    let mut table = Table::new();
+    table.send(Busy::Interrupt).expect("nobody has claimed it");
+    let expected = "queue.added interrupt.requested turn.ended queue.promoted message.user";
+    assert_eq!(table.last_commit(), expected);
+    assert_eq!((table.chat().state.queue.len(), table.chat().state.status), (0, Status::Running));
+    table.claim().expect("due");
+
+    let mut table = Table::claimed();
+    table.send(Busy::Queue).expect("queued");
+    table.free(ME).expect("dead");
+    table.send(Busy::Interrupt).expect("nobody has claimed it");
+    assert_eq!(table.last_commit(), expected, "first in, first out");
+    assert_eq!(table.chat().state.queue.len(), 1);
+}
+
+#[test]
+fn a_receipt_found_in_the_log_is_the_first_receipt() {
+    let mut table = Table::claimed();
+    let queued = table.send(Busy::Queue).expect("queued").receipt.expect("of a command");
+    let id = queued.queued.expect("it waits");
+    let edited = MessageId::from_uuid(table.id());
+    let queue = |act| Command::Queue(Queue { id, act, dead: None, key: None });
+    let edit = Edit {
+        seq: Seq::new(2),
+        content: vec![Part::text("rather")],
+        message: edited,
+        author: None,
+        model: None,
+        key: None,
+    };
+    let acts = [QueueAct::Hold, QueueAct::Release, QueueAct::Move(0), QueueAct::Remove].map(queue);
+    for command in acts.into_iter().chain([Command::Edit(edit)]) {
+        let (op, edits) = (table.op(), matches!(command, Command::Edit(_)));
+        let receipt =
+            table.feed(Input::Command(op, command)).expect("allowed").receipt.expect("of a command");
+        let expected: (Option<MessageId>, Option<QueueId>) =
+            if edits { (Some(edited), None) } else { (None, Some(id)) };
+        assert_eq!((receipt.message, receipt.queued), expected);
+        let record = table.log.iter().find(|record| record.seq == receipt.seq).expect("it was committed");
+        assert_eq!(receipt_of(record), Some(receipt));
+    }
 }

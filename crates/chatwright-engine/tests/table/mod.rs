@@ -92,8 +92,8 @@ impl Table {
     }
 
     pub(crate) fn claim(&mut self) -> Result<Step, NotDone> {
-        let (op, next) = (self.op(), self.next());
-        self.feed(Input::Claim(op, Claim { session: ME, plan: Vec::new(), next }))
+        let (op, next, calls_in) = (self.op(), self.next(), self.chat().state.calls_in);
+        self.feed(Input::Claim(op, Claim { session: ME, calls_in, plan: Vec::new(), next }))
     }
 
     pub(crate) fn work(&mut self, work: Work) -> Result<Step, NotDone> {

@@ -92,7 +92,8 @@ async fn claim(
 ) -> Result<Option<Chat>, Failed> {
     let answer = chat.state.calls_in.and_then(|message| history.answer(message));
     let plan = answer.map(|answer| deps.registry.plan(&answer.content)).unwrap_or_default();
-    let claim = Claim { session: lease.session, plan, next: next(deps, &chat).await };
+    let (session, calls_in) = (lease.session, chat.state.calls_in);
+    let claim = Claim { session, calls_in, plan, next: next(deps, &chat).await };
     let input = Input::Claim(OpId::mint(&*deps.ports.ids), claim);
     if !lease.is_live() {
         return Ok(None);
