@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chatwright_core::config::{ConfigKey, ConfigKind, ConfigRow, ModelConfig, ProviderConfig};
-use chatwright_core::port::{Bus, ConfigWrite, ConfigWriter, StoreError};
+use chatwright_core::port::{Bus, ConfigWrite, ConfigWriter, StoreError, StoreErrorKind};
 use chatwright_core::{Json, OrganizationId, TooLarge, UserId, limits};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -27,6 +27,8 @@ pub struct ConfigAdmin {
 
 /// How often a write that expects no version begins anew because somebody else wrote.
 const ROUNDS: u32 = 16;
+/// How long the store may take. What it did then is unknown.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the bus may take. A cache that is not told sees the change when its entry expires.
 const TELL_WITHIN: Duration = Duration::from_secs(2);
 
@@ -54,8 +56,9 @@ pub enum AdminError {
     /// The store did not answer a read; nothing was written.
     #[error("the configuration cannot be read")]
     Store(#[source] StoreError),
-    /// The process is shutting down. Whether it was written is unknown.
-    #[error("the write was ended by a shutdown")]
+    /// The store panicked, or the process is shutting down. Whether it was written is unknown; the caches of this process were
+    /// told.
+    #[error("the write was ended by a panic or a shutdown")]
     Closed,
 }
 
@@ -214,10 +217,17 @@ impl ConfigAdmin {
     ) -> Result<u64, AdminError> {
         let (store, bus, configs) = (Arc::clone(&self.store), Arc::clone(&self.bus), self.configs.clone());
         let (answer, written) = oneshot::channel();
+        let untold = Untold { invalidation: Invalidation::of(&key), configs };
         let task = async move {
-            let written = commit(&*store, &key, value.as_ref(), expected).await;
-            if !matches!(written, Err(AdminError::Conflict { .. } | AdminError::Store(_))) {
-                tell(&Invalidation::of(&key), configs.as_ref(), &*bus).await;
+            let committed = timeout(WRITE_WITHIN, commit(&*store, &key, value.as_ref(), expected)).await;
+            let written = committed.unwrap_or_else(|_| {
+                let late = StoreError::new(StoreErrorKind::Unavailable, "it took too long");
+                Err(AdminError::Unknown(late))
+            });
+            if matches!(written, Err(AdminError::Conflict { .. } | AdminError::Store(_))) {
+                untold.nothing_happened();
+            } else {
+                tell(untold, &*bus).await;
             }
             // Nobody may be waiting any more.
             drop(answer.send(written));
@@ -259,10 +269,30 @@ async fn commit(
     Err(conflict(version))
 }
 
-async fn tell(invalidation: &Invalidation, configs: Option<&Configs>, bus: &dyn Bus) {
-    if let Some(configs) = configs {
-        configs.invalidate(invalidation);
+/// The duty to tell the caches of this process of a write, whatever becomes of its task: also if that panics or is ended.
+struct Untold {
+    invalidation: Invalidation,
+    configs: Option<Configs>,
+}
+
+impl Untold {
+    fn nothing_happened(mut self) {
+        self.configs = None;
     }
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        if let Some(configs) = &self.configs {
+            configs.invalidate(&self.invalidation);
+        }
+    }
+}
+
+async fn tell(untold: Untold, bus: &dyn Bus) {
+    let invalidation = untold.invalidation.clone();
+    // Its own caches before everybody else's: the bus may take its time.
+    drop(untold);
     if !matches!(timeout(TELL_WITHIN, invalidation.publish(bus)).await, Ok(Ok(()))) {
         metrics::counter!("chatwright_config_invalidations_lost_total").increment(1);
         tracing::warn!(kind = %invalidation.kind, "other replicas were not told of a change of the configuration");
@@ -271,4 +301,20 @@ async fn tell(invalidation: &Invalidation, configs: Option<&Configs>, bus: &dyn 
 
 fn string(text: &str) -> Json {
     Json::encode(&text).expect("a string encodes")
+}
+
+#[cfg(test)]
+mod tests {
+    use chatwright_memory::{MemoryBus, MemoryConfigs};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_tasks_of_writes_that_ended_are_not_kept() {
+        let admin = ConfigAdmin::new(Arc::new(MemoryConfigs::new()), Arc::new(MemoryBus::new()));
+        for _ in 0..100 {
+            admin.put_advisor(&AdvisorSettings::default(), None).await.expect("written");
+            assert!(admin.writes.lock().len() <= 2);
+        }
+    }
 }

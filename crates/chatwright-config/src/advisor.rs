@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn settings_are_read_leniently() {
-        for nothing in ["{}", "null", r#"{"enabled":null,"later":[1]}"#] {
+        for nothing in ["{}", "null", r#"{"enabled":null,"later":[1]}"#, r#"{"model_config_id":""}"#] {
             assert_eq!(read(nothing), Ok(AdvisorSettings::default()));
         }
         let all = r#"{"Enabled":true,"MAX_USES_PER_RUN":3,"max_output_tokens":16384,"model_config_id":"m",

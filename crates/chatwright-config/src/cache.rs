@@ -109,8 +109,8 @@ where
     }
 
     /// Serves a value past its time ([`Policy::stale_if_error`]) only in place of errors that are outages. Another error says
-    /// something about the key: it reaches the caller, and the value past its time is forgotten. Time-outs and panics are
-    /// outages.
+    /// something about the key: it reaches the caller, and the value past its time is forgotten; one that is live has its time and
+    /// no more. Time-outs and panics are outages.
     ///
     /// # Panics
     /// If the cache was cloned before.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chatwright_core::config::{
     ConfigKey, ConfigKind, ConfigRow, Configured, InvalidConfig, ModelConfig, ProviderConfig,
 };
-use chatwright_core::port::{Bus, ConfigStore, StoreError};
+use chatwright_core::port::{Bus, ConfigStore, StoreError, StoreErrorKind};
 use chatwright_core::{OrganizationId, UserId};
 use tokio::task::JoinSet;
 
@@ -320,11 +320,13 @@ impl ConfigError {
 
 /// How many providers are read at once. A row may have 256 KiB.
 const PAGE_ITEMS: usize = 100;
+/// Most providers. A store that lists more does not know where its list ends.
+const PROVIDERS_MAX: usize = 10_000;
 
 async fn providers(store: Arc<dyn ConfigStore>) -> Result<Option<Providers>, ConfigError> {
     let mut providers = Providers::default();
     let mut after: Option<Box<str>> = None;
-    loop {
+    for _ in 0..PROVIDERS_MAX / PAGE_ITEMS {
         let page = store.configs(ConfigKind::Provider, after.as_deref(), PAGE_ITEMS).await?;
         for row in &page {
             match Configured::<ProviderConfig>::from_row(row) {
@@ -341,6 +343,7 @@ async fn providers(store: Arc<dyn ConfigStore>) -> Result<Option<Providers>, Con
             return Ok(Some(providers));
         }
     }
+    Err(StoreError::new(StoreErrorKind::Other, "it lists too many providers").into())
 }
 
 async fn model(
@@ -352,17 +355,32 @@ async fn model(
     Ok(store.config(&key).await?.as_ref().map(Configured::from_row).transpose()?)
 }
 
+/// How often a default is read that names no model, and another one each time.
+const DEFAULT_LOOKS_MAX: u32 = 4;
+
 async fn default_model(
     store: Arc<dyn ConfigStore>,
     organization: Option<OrganizationId>,
 ) -> Result<Option<Configured<ModelConfig>>, ConfigError> {
-    let mut row = store.config(&ConfigKey::default_model(organization.as_ref())).await?;
-    if row.is_none() && organization.is_some() {
-        row = store.config(&ConfigKey::default_model(None)).await?;
+    let mut dangling: Option<ConfigRow> = None;
+    for _ in 0..DEFAULT_LOOKS_MAX {
+        let mut row = store.config(&ConfigKey::default_model(organization.as_ref())).await?;
+        if row.is_none() && organization.is_some() {
+            row = store.config(&ConfigKey::default_model(None)).await?;
+        }
+        let Some(row) = row else { return Ok(None) };
+        if let Some(model) = model(Arc::clone(&store), text(&row)?).await? {
+            return Ok(Some(model));
+        }
+        // Between the two reads the default may have been pointed elsewhere and its model deleted: the row that is still
+        // there at a second look is to blame.
+        if dangling.as_ref() == Some(&row) {
+            break;
+        }
+        dangling = Some(row);
     }
-    let Some(row) = row else { return Ok(None) };
-    let missing = || InvalidConfig::new(&row.key, "it names a model that is not there");
-    Ok(Some(model(store, text(&row)?).await?.ok_or_else(missing)?))
+    let key = dangling.map_or_else(|| ConfigKey::default_model(organization.as_ref()), |row| row.key);
+    Err(InvalidConfig::new(&key, "it names a model that is not there").into())
 }
 
 async fn user_prompt(store: Arc<dyn ConfigStore>, user: UserId) -> Result<Option<String>, ConfigError> {

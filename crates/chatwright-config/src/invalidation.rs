@@ -5,7 +5,7 @@ use chatwright_core::config::{ConfigKey, ConfigKind};
 use chatwright_core::port::{Bus, BusError, Delivery, Topic};
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::configs::Caches;
 
@@ -25,7 +25,7 @@ pub struct Invalidation {
 struct Wire<'a> {
     kind: std::borrow::Cow<'a, str>,
     #[serde(default)]
-    entity_id: std::borrow::Cow<'a, str>,
+    entity_id: Option<std::borrow::Cow<'a, str>>,
 }
 
 impl Invalidation {
@@ -41,7 +41,7 @@ impl Invalidation {
 
     /// As a frame of the bus.
     pub fn to_frame(&self) -> Vec<u8> {
-        let wire = Wire { kind: self.kind.as_str().into(), entity_id: (&*self.entity_id).into() };
+        let wire = Wire { kind: self.kind.as_str().into(), entity_id: Some((&*self.entity_id).into()) };
         serde_json::to_vec(&wire).expect("strings encode")
     }
 
@@ -69,30 +69,42 @@ enum Heard {
 
 fn hear(frame: &[u8]) -> Heard {
     let Ok(wire) = serde_json::from_slice::<Wire<'_>>(frame) else { return Heard::Garbled };
-    match ConfigKind::from_name(&wire.kind) {
-        Some(kind) => Heard::Invalidation(Invalidation { kind, entity_id: (&*wire.entity_id).into() }),
-        None => Heard::Unknown,
-    }
+    let Some(kind) = ConfigKind::from_name(&wire.kind) else { return Heard::Unknown };
+    let entity_id = match (wire.entity_id, kind) {
+        (Some(id), _) => (&*id).into(),
+        // One of many: which is not said.
+        (None, ConfigKind::Model | ConfigKind::UserPrompt) => return Heard::Garbled,
+        (None, _) => Box::default(),
+    };
+    Heard::Invalidation(Invalidation { kind, entity_id })
 }
 
 /// How long to wait before a bus that is down is asked again, doubling up to the longest.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(5);
+/// How long a subscription may take to become active.
+const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Empties caches as the bus says, for ever. What happened before a subscription nobody tells: each one empties all of them.
 pub(crate) async fn follow(caches: Caches, bus: Arc<dyn Bus>) {
     let mut pause = AGAIN_AFTER;
     loop {
-        match bus.subscribe(&Invalidation::topic()).await {
-            Ok(mut frames) => {
+        match timeout(SUBSCRIBE_WITHIN, bus.subscribe(&Invalidation::topic())).await {
+            Ok(Ok(mut frames)) => {
+                let begun = Instant::now();
                 caches.flush();
                 while let Some(delivery) = frames.next().await {
                     pause = AGAIN_AFTER;
                     deliver(&caches, &delivery);
                 }
+                // A link that held did not flap, even if nothing came over it.
+                if begun.elapsed() >= AGAIN_AFTER_MAX {
+                    pause = AGAIN_AFTER;
+                }
                 tracing::debug!("the bus of the configuration is down: changes are seen when entries expire");
             }
-            Err(error) => tracing::debug!(%error, "the bus of the configuration cannot be reached"),
+            Ok(Err(error)) => tracing::debug!(%error, "the bus of the configuration cannot be reached"),
+            Err(_) => tracing::debug!("the bus of the configuration does not answer"),
         }
         sleep(pause).await;
         pause = (pause * 2).min(AGAIN_AFTER_MAX);
@@ -135,6 +147,9 @@ mod tests {
         assert_eq!(hear(br#"{"kind":"providers"}"#), Heard::Invalidation(providers));
         for garbled in [&b""[..], b"{}", b"[1]", b"\xff", br#"{"kind":7}"#] {
             assert_eq!(hear(garbled), Heard::Garbled);
+        }
+        for unnamed in [&br#"{"kind":"model_config"}"#[..], br#"{"kind":"user_prompt","entity_id":null}"#] {
+            assert_eq!(hear(unnamed), Heard::Garbled, "it does not say which");
         }
     }
 }

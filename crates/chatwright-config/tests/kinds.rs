@@ -2,11 +2,14 @@
 
 mod world;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chatwright_config::{ConfigSettings, Invalidation};
-use chatwright_core::config::{ConfigKey, ConfigKind, ModelConfig, ProviderConfig};
-use chatwright_core::port::{ConfigStore as _, ConfigWriter as _};
+use async_trait::async_trait;
+use chatwright_config::{ConfigSettings, Configs, Invalidation};
+use chatwright_core::config::{ConfigKey, ConfigKind, ConfigRow, ModelConfig, ProviderConfig};
+use chatwright_core::port::{ConfigStore, ConfigWriter as _, StoreError};
 use chatwright_core::{Json, OrganizationId, UserId};
 use tokio::task::JoinSet;
 use tokio::time::advance;
@@ -164,13 +167,36 @@ async fn an_organization_without_a_default_has_that_of_all() {
 #[tokio::test(start_paused = true)]
 async fn a_default_that_names_no_model_says_so() {
     let world = World::new().await;
-    world.store.put(&ConfigKey::default_model(None), &string("gone")).await;
-    let error = world.configs.default_model(&None).await.expect_err("it names nothing");
-    let chatwright_config::FillError::Source(error) = error else { panic!("{error}") };
-    assert_eq!(
-        error.to_string(),
-        "the configuration default_model/ is not valid: it names a model that is not there"
-    );
+    world.store.put(&Method::DefaultModel.key(), &string("gone")).await;
+    let told = "the configuration default_model/acme is not valid: it names a model that is not there";
+    assert_eq!(world.read(Method::DefaultModel).await, Err(told.to_owned()));
+    assert_eq!(world.store.reads(Method::DefaultModel), 2, "it looked twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_prompt_is_none() {
+    let world = World::new().await;
+    world.store.put(&Method::UserPrompt.key(), &string("")).await;
+    for _ in 0..2 {
+        assert_eq!(world.configs.user_prompt(&ada()).await.expect("the store answers"), None);
+    }
+    assert_eq!(world.store.reads(Method::UserPrompt), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn prompts_weigh_what_they_are_long() {
+    let mut settings = ConfigSettings::default().without_jitter();
+    assert_eq!(settings.user_prompts.weight_max, Some(64 * 1024 * 1024));
+    // In one part, so that nothing is kept for its own share only.
+    (settings.user_prompts.entries_max, settings.user_prompts.weight_max) = (10, Some(1_000));
+    let world = World::with(&settings).await;
+    for (user, bytes) in [("ada", 997), ("bob", 998)] {
+        let user = UserId::new(user).expect("short");
+        world.store.put(&ConfigKey::user_prompt(&user), &string(&"x".repeat(bytes))).await;
+        world.configs.user_prompt(&user).await.expect("the store answers");
+    }
+    let stats = world.configs.stats(ConfigKind::UserPrompt);
+    assert_eq!((stats.too_heavy, stats.evicted), (1, 0), "with the user's three bytes one is over the bound");
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,4 +251,59 @@ async fn the_prompts_of_many_users_stay_within_their_bounds() {
     let stats = world.configs.stats(ConfigKind::UserPrompt);
     assert!(stats.evicted >= 900, "{stats:?}");
     assert_eq!(world.configs.user_prompt(&ada()).await.expect("the store answers"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_default_that_is_pointed_elsewhere_while_it_is_read_is_no_error() {
+    let world = World::new().await;
+    let (old, new) = (ConfigKey::model("old").expect("short"), ConfigKey::model("new").expect("short"));
+    for key in [&old, &new] {
+        world.store.put(key, &ModelConfig::new("p", key.id()).to_json()).await;
+    }
+    world.store.put(&ConfigKey::default_model(None), &string("old")).await;
+    let mut held = world.store.hold();
+    let configs = world.configs.clone();
+    let mut caller = JoinSet::new();
+    caller.spawn(async move { configs.default_model(&None).await });
+    held.entered().await;
+    // There is a good default at every moment.
+    world.store.put(&ConfigKey::default_model(None), &string("new")).await;
+    world.store.rows.write_config(&old, 1, None).await.expect("in memory");
+    held.release();
+    let told = caller.join_next().await.expect("one caller").expect("it ends");
+    assert_eq!(told.expect("there").expect("there").id, "new".into());
+}
+
+/// It begins at its beginning, whatever it is asked for.
+struct Endless(AtomicUsize);
+
+#[async_trait]
+impl ConfigStore for Endless {
+    async fn config(&self, _: &ConfigKey) -> Result<Option<ConfigRow>, StoreError> {
+        Ok(None)
+    }
+
+    async fn configs(
+        &self,
+        kind: ConfigKind,
+        _: Option<&str>,
+        n: usize,
+    ) -> Result<Vec<ConfigRow>, StoreError> {
+        assert!(self.0.fetch_add(1, Ordering::SeqCst) < 1_000, "it is asked for ever");
+        let row = |n| {
+            let key = ConfigKey::new(kind, format!("{n:04}")).expect("short");
+            ConfigRow { key, version: 1, value: ProviderConfig::new("x").to_json() }
+        };
+        Ok((0..n).map(row).collect())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_providers_that_never_ends_is_an_error() {
+    let store: Arc<dyn ConfigStore> = Arc::new(Endless(AtomicUsize::new(0)));
+    let bus = Arc::new(chatwright_memory::MemoryBus::new());
+    let configs = Configs::new(&store, bus, &ConfigSettings::default()).expect("valid");
+    let error = configs.providers().await.expect_err("nobody has so many");
+    let chatwright_config::FillError::Source(error) = error else { panic!("{error}") };
+    assert!(error.to_string().contains("providers"), "{error}");
 }

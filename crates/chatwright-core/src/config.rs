@@ -198,7 +198,8 @@ impl InvalidConfig {
     /// This row does not decode. What was found instead is left out: it may be a secret in the wrong place.
     pub fn undecoded(key: &ConfigKey, error: &serde_json::Error) -> Self {
         let text = error.to_string();
-        let why = match text.split_once(", expected ") {
+        // What was found may itself contain these words.
+        let why = match text.rsplit_once(", expected ") {
             Some((_, expected)) => format!("expected {expected}"),
             None if text.starts_with("missing field") => text,
             None => format!("it does not decode at line {} column {}", error.line(), error.column()),
@@ -207,8 +208,8 @@ impl InvalidConfig {
     }
 }
 
-/// A provider of models.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A provider of models. `Debug` shows neither its address nor its options: a secret may stand there in the wrong place.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ProviderConfig {
     /// The wire format that it speaks, for example `openai_chat`: what the resolver makes a client of.
@@ -229,6 +230,15 @@ pub struct ProviderConfig {
     /// Whatever else the resolver wants to know.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<Box<str>, Value>,
+}
+
+impl fmt::Debug for ProviderConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderConfig")
+            .field("display_name", &self.display_name)
+            .field("enabled", &self.enabled)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ProviderConfig {
@@ -382,6 +392,10 @@ mod tests {
             (r#""sk-secret""#, "expected struct ProviderConfig at line 1 column 11"),
             (r#"{"enabled":true}"#, "missing field `protocol` at line 1 column 16"),
             (r#"{"protocol":"p","enabled":"sk-secret"}"#, "expected a boolean at line 1 column 37"),
+            (
+                r#"{"protocol":"p","enabled":"a, expected sk-secret"}"#,
+                "expected a boolean at line 1 column 49",
+            ),
         ] {
             let error = Configured::<ProviderConfig>::from_row(&row(ConfigKind::Provider, value));
             let error = error.expect_err("not a provider").to_string();
@@ -407,6 +421,16 @@ mod tests {
         assert_eq!(call, expected);
         CallOptions::default().apply(&mut call);
         assert_eq!(call, expected, "what is absent changes nothing");
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_of_a_provider_is_not_printed() {
+        let mut provider = ProviderConfig::new("sk-secret");
+        (provider.base_url, provider.credential) =
+            (Some("https://u:sk-secret@host".into()), Some("sk-secret".into()));
+        provider.options.insert("key".into(), "sk-secret".into());
+        let printed = format!("{provider:?}");
+        assert!(printed.contains("enabled: true") && !printed.contains("secret"), "{printed}");
     }
 
     #[test]

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use chatwright_core::content::{Output, Part};
 use chatwright_core::frame::Resume;
-use chatwright_core::head::{ClientType, Labels, Title};
+use chatwright_core::head::{ClientType, KeyHash, Labels, Title};
+use chatwright_core::port::Unresolved;
 use chatwright_core::record::{Body, Decision, MessageUser, QueueChanged};
 use chatwright_core::text::TooLarge;
 use chatwright_core::{
@@ -240,7 +241,14 @@ impl Chats {
             Some(parent) => Some(self.join(chat, parent, &mut new).await?),
             None => None,
         };
-        self.check_model(new.model.as_deref(), &new.organization).await?;
+        if let Err(refused) = self.check_model(new.model.as_deref(), &new.organization).await {
+            // A repeated command gives its receipt, whatever became of its model.
+            let stored = match new.id {
+                Some(id) => self.deps.ports.chats.head(id).await.map_err(Failed::Store)?,
+                None => None,
+            };
+            stored.ok_or(refused)?;
+        }
         let create = Create {
             owner: new.owner,
             organization: new.organization,
@@ -267,16 +275,16 @@ impl Chats {
     /// # Cancel safety
     /// A dropped command may or may not have landed. With a key it can be repeated.
     pub async fn send(&self, chat: ChatId, new: NewMessage) -> Result<Receipt, Failed> {
-        let ids = &*self.deps.ports.ids;
+        let (ids, key) = (&*self.deps.ports.ids, key(new.key.as_deref())?);
         let send = Send {
             content: new.content,
             message: MessageId::mint(ids),
             queue: QueueId::mint(ids),
             author: new.author,
-            model: self.known(chat, new.model).await?,
+            model: self.known(chat, new.model, key).await?,
             busy: new.busy,
             dead: self.dead_holder(chat).await?,
-            key: key(new.key.as_deref())?,
+            key,
         };
         self.command(chat, Command::Send(send)).await
     }
@@ -303,13 +311,14 @@ impl Chats {
     /// # Cancel safety
     /// A dropped command may or may not have landed. With a key it can be repeated.
     pub async fn edit(&self, chat: ChatId, new: NewEdit) -> Result<Receipt, Failed> {
+        let key = key(new.key.as_deref())?;
         let edit = Edit {
             seq: new.seq,
             content: new.content,
             message: MessageId::mint(&*self.deps.ports.ids),
             author: new.author,
-            model: self.known(chat, new.model).await?,
-            key: key(new.key.as_deref())?,
+            model: self.known(chat, new.model, key).await?,
+            key,
         };
         self.command(chat, Command::Edit(edit)).await
     }
@@ -477,7 +486,7 @@ impl Chats {
     ) -> Result<Receipt, Failed> {
         let key = key(asked.into().key.as_deref())?;
         let NewSettings { title, labels, model } = set;
-        let model = self.known(chat, model).await?;
+        let model = self.known(chat, model, key).await?;
         self.command(chat, Command::Set(Set { title, labels, model, key })).await
     }
 
@@ -501,12 +510,18 @@ impl Chats {
         Ok(Parent { chat: parent, root, depth })
     }
 
-    /// A model that a command names, if it could answer.
-    async fn known(&self, chat: ChatId, model: Option<Box<str>>) -> Result<Option<Box<str>>, Failed> {
-        if let Some(name) = &model {
-            let head = self.deps.ports.chats.head(chat).await.map_err(Failed::Store)?;
-            let organization = head.and_then(|head| head.index.organization);
-            self.check_model(Some(name), &organization).await?;
+    /// A model that a command names, if it could answer. A command that is repeated gets its receipt whatever has become of
+    /// its model.
+    async fn known(
+        &self,
+        chat: ChatId,
+        model: Option<Box<str>>,
+        key: Option<KeyHash>,
+    ) -> Result<Option<Box<str>>, Failed> {
+        if let (Some(name), Some(known)) = (&model, self.deps.reload(chat).await?)
+            && !known.state.keys.iter().any(|seen| Some(seen.0) == key)
+        {
+            self.check_model(Some(name), &known.head.index.organization).await?;
         }
         Ok(model)
     }
@@ -524,6 +539,7 @@ impl Chats {
     ) -> Result<(), Refused> {
         match self.deps.models.choose(name, organization).await {
             Ok(_) | Err(NoModel::Unreadable(_)) => Ok(()),
+            Err(NoModel::Unresolved(error)) if matches!(*error, Unresolved::Unavailable { .. }) => Ok(()),
             Err(error) => Err(Refused::Invalid { what: error.to_string() }),
         }
     }
@@ -593,7 +609,7 @@ impl Chats {
     }
 }
 
-fn key(key: Option<&str>) -> Result<Option<chatwright_core::head::KeyHash>, Refused> {
+fn key(key: Option<&str>) -> Result<Option<KeyHash>, Refused> {
     let Some(key) = key else { return Ok(None) };
     TooLarge::check_bytes("client key", key.len(), limits::CLIENT_KEY_BYTES_MAX)?;
     Ok(Some(hash(key)))

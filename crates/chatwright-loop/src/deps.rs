@@ -67,7 +67,7 @@ impl Deps {
     }
 }
 
-/// How long a port that only helps may take: the bus, a live log. Nothing waits for it any longer.
+/// How long a port that only helps may take: the bus, a live log, the configuration where it only names a model. Nothing waits for it any longer.
 const HELP_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a port that only helps gives, if it does so soon.

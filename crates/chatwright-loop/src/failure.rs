@@ -62,3 +62,39 @@ pub(crate) fn stuck() -> Verdict {
     let message = "The tools of the turn could not be run.";
     Verdict::of(Kind::Generic).with_reason(Reason::LocalTool).with_message(message)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chatwright_core::config::{ConfigKey, InvalidConfig};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_configured_is_the_operators_and_what_does_not_answer_is_tried_again() {
+        let unresolved = |error| NoModel::Unresolved(Arc::new(error));
+        let disabled = || NoModel::ProviderDisabled { model: "m".into(), provider: "p".into() };
+        let invalid = || ConfigError::from(InvalidConfig::new(&ConfigKey::advisor(), "it is odd"));
+        let (not_found, host) = (Some(Reason::ModelNotFound), Some(Reason::LocalHost));
+        for (error, kind, reason, retries) in [
+            (NoModel::Unknown { name: "m".into(), known: "".into() }, Kind::Config, not_found, false),
+            (NoModel::NoDefault { known: "".into() }, Kind::Config, not_found, false),
+            (NoModel::Disabled("m".into()), Kind::Config, not_found, false),
+            (disabled(), Kind::ProviderDisabled, None, false),
+            (unresolved(Unresolved::MissingKey { provider: "p".into() }), Kind::MissingKey, None, false),
+            (unresolved(Unresolved::Unavailable { why: "it sleeps".into() }), Kind::Generic, host, true),
+            (NoModel::Invalid(Arc::new(invalid())), Kind::Config, None, false),
+            (NoModel::Unreadable("it is down".into()), Kind::Generic, host, true),
+        ] {
+            let verdict = no_model(&error);
+            assert_eq!((verdict.kind, verdict.reason), (kind, reason), "{error}");
+            assert_eq!(verdict.advice == Advice::Retry, retries, "{error}");
+            let switches = reason == not_found || kind == Kind::ProviderDisabled;
+            assert_eq!(verdict.advice == Advice::SwitchModel, switches, "{error}");
+        }
+        assert_eq!(unreadable(&FillError::Source(Arc::new(invalid()))).kind, Kind::Config);
+        let late = unreadable(&ReadError::TimedOut);
+        assert_eq!((late.reason, late.advice), (host, Advice::Retry));
+    }
+}

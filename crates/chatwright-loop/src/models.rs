@@ -11,6 +11,7 @@ use chatwright_core::config::{CallOptions, Configured, ModelConfig, ProviderConf
 use chatwright_core::model::ModelId;
 use chatwright_core::port::{LanguageModel, ModelResolver, Unresolved};
 
+use crate::deps::soon;
 use crate::registry::InvalidSetup;
 
 /// The configuration of a deployment, and what makes models of it.
@@ -83,9 +84,9 @@ impl Chosen {
 /// Why no model answers.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoModel {
-    #[error("there is no model {name:?}; there is {known}")]
+    #[error("there is no model {name:?}{known}")]
     Unknown { name: Box<str>, known: Box<str> },
-    #[error("the chat names no model, and there is no default; there is {known}")]
+    #[error("the chat names no model, and there is no default{known}")]
     NoDefault { known: Box<str> },
     #[error("the model {0:?} is switched off")]
     Disabled(Box<str>),
@@ -97,7 +98,7 @@ pub(crate) enum NoModel {
     #[error(transparent)]
     Invalid(Arc<ConfigError>),
     /// Another time it may work.
-    #[error("the configuration cannot be read now: {0}")]
+    #[error("{0}")]
     Unreadable(Box<str>),
 }
 
@@ -138,17 +139,26 @@ impl Models {
         if let Some(chosen) = name.and_then(registered) {
             return Ok(chosen);
         }
-        if let Some(configured) = &self.configured {
-            let row = match name {
-                Some(name) => configured.configs.model(name).await?,
-                None => configured.configs.default_model(organization).await?,
-            };
-            if let Some(row) = row {
-                return configured.choose(row).await;
+        if let Some(configured) = &self.configured
+            && let Some(row) = configured.row(name, organization).await?
+        {
+            let chosen = configured.choose(Arc::clone(&row)).await;
+            if !matches!(chosen, Err(NoModel::ProviderDisabled { .. })) {
+                return chosen;
             }
+            // It may have moved to another provider between the two reads.
+            return match configured.row(name, organization).await? {
+                Some(moved) if (&moved.id, moved.version) != (&row.id, row.version) => {
+                    configured.choose(moved).await
+                }
+                _ => chosen,
+            };
         }
-        let known =
-            || self.by_name.keys().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ").into();
+        let known = || match self.by_name.keys().map(|name| format!("{name:?}")).collect::<Vec<_>>() {
+            // What is configured is not listed: it may be much.
+            names if names.is_empty() => Box::default(),
+            names => format!("; there is {}", names.join(", ")).into(),
+        };
         match (name, self.default.as_deref().and_then(registered)) {
             (None, Some(chosen)) => Ok(chosen),
             (None, None) => Err(NoModel::NoDefault { known: known() }),
@@ -156,11 +166,11 @@ impl Models {
         }
     }
 
-    /// What to call the model of a chat in its records, whether or not it can be had now.
+    /// What to call the model of a chat in its records, whether or not it can be had now. Nothing waits for it for long.
     pub(crate) async fn id(&self, name: Option<&str>, organization: &Option<OrganizationId>) -> ModelId {
-        match self.choose(name, organization).await {
-            Ok(chosen) => chosen.model.id(),
-            Err(_) => ModelId { provider: "unknown".into(), model: name.unwrap_or("none").into() },
+        match soon(self.choose(name, organization)).await {
+            Some(Ok(chosen)) => chosen.model.id(),
+            _ => ModelId { provider: "unknown".into(), model: name.unwrap_or("none").into() },
         }
     }
 
@@ -171,12 +181,28 @@ impl Models {
 }
 
 impl ConfiguredModels {
+    async fn row(
+        &self,
+        name: Option<&str>,
+        organization: &Option<OrganizationId>,
+    ) -> Result<Option<Arc<Configured<ModelConfig>>>, ReadError> {
+        match name {
+            Some(name) => self.configs.model(name).await,
+            None => self.configs.default_model(organization).await,
+        }
+    }
+
     async fn choose(&self, row: Arc<Configured<ModelConfig>>) -> Result<Chosen, NoModel> {
         if !row.enabled {
             return Err(NoModel::Disabled(row.id.clone()));
         }
         let providers = self.configs.providers().await?;
         let Some(provider) = providers.get(&row.provider) else {
+            if let Some(invalid) =
+                providers.invalid().iter().find(|invalid| invalid.key.id() == &*row.provider)
+            {
+                return Err(NoModel::Invalid(Arc::new(invalid.clone().into())));
+            }
             let (model, provider) = (row.id.clone(), row.provider.clone());
             return Err(NoModel::ProviderDisabled { model, provider });
         };
@@ -195,7 +221,117 @@ impl From<ReadError> for NoModel {
         match error {
             FillError::Source(error) if matches!(*error, ConfigError::Invalid(_)) => Self::Invalid(error),
             FillError::Source(error) => Self::Unreadable(error.to_string().into()),
-            error => Self::Unreadable(error.to_string().into()),
+            error => Self::Unreadable(format!("the configuration cannot be read: {error}").into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use async_trait::async_trait;
+    use chatwright_config::ConfigSettings;
+    use chatwright_core::Json;
+    use chatwright_core::config::ConfigKey;
+    use chatwright_core::model::ModelCall;
+    use chatwright_core::port::{ConfigWriter as _, ModelStream};
+    use chatwright_memory::{MemoryBus, MemoryConfigs};
+    use futures::StreamExt as _;
+
+    use super::*;
+
+    struct Named(ModelId);
+
+    impl LanguageModel for Named {
+        fn id(&self) -> ModelId {
+            self.0.clone()
+        }
+
+        fn stream(&self, _: ModelCall) -> ModelStream {
+            futures::stream::empty().boxed()
+        }
+    }
+
+    struct ByName;
+
+    #[async_trait]
+    impl ModelResolver for ByName {
+        async fn resolve(
+            &self,
+            provider: &Configured<ProviderConfig>,
+            model: &Configured<ModelConfig>,
+        ) -> Result<Arc<dyn LanguageModel>, Unresolved> {
+            Ok(Arc::new(Named(ModelId { provider: provider.id.clone(), model: model.model.clone() })))
+        }
+    }
+
+    /// Two registered models, one of them the default; `m` and `both` are configured, and so are two defaults.
+    async fn models() -> Models {
+        let rows = MemoryConfigs::new();
+        let acme = OrganizationId::new("acme").expect("short");
+        let string = |text: &str| Json::encode(&text).expect("a string encodes");
+        for (key, value) in [
+            (ConfigKey::provider("p").expect("short"), ProviderConfig::new("any").to_json()),
+            (ConfigKey::model("m").expect("short"), ModelConfig::new("p", "configured").to_json()),
+            (ConfigKey::model("both").expect("short"), ModelConfig::new("p", "hidden").to_json()),
+            (ConfigKey::model("theirs").expect("short"), ModelConfig::new("p", "of acme").to_json()),
+            (ConfigKey::default_model(None), string("m")),
+            (ConfigKey::default_model(Some(&acme)), string("theirs")),
+        ] {
+            rows.write_config(&key, 0, Some(&value)).await.expect("in memory");
+        }
+        let store: Arc<dyn chatwright_core::port::ConfigStore> = Arc::new(rows);
+        let configs = Configs::new(&store, Arc::new(MemoryBus::new()), &ConfigSettings::default());
+        let configuration = Configuration { configs: configs.expect("valid"), resolver: Arc::new(ByName) };
+        let registered = |name: &str| -> (Box<str>, Arc<dyn LanguageModel>) {
+            (name.into(), Arc::new(Named(ModelId { provider: "host".into(), model: name.into() })))
+        };
+        let by_name = [registered("both"), registered("first")].into();
+        Models::new(by_name, Some("first".into()), Some(configuration)).expect("valid")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn registered_names_come_first_and_configured_defaults_before_the_registered_one() {
+        let models = models().await;
+        let acme = OrganizationId::new("acme").ok();
+        for (name, organization, provider, model) in [
+            (Some("first"), &None, "host", "first"),
+            (Some("both"), &None, "host", "both"),
+            (Some("m"), &None, "p", "configured"),
+            (None, &None, "p", "configured"),
+            (None, &acme, "p", "of acme"),
+        ] {
+            let expected = ModelId { provider: provider.into(), model: model.into() };
+            assert_eq!(models.id(name, organization).await, expected, "{name:?} {organization:?}");
+        }
+        let unknown = models.choose(Some("x"), &None).await.err().expect("nobody has it").to_string();
+        assert_eq!(unknown, "there is no model \"x\"; there is \"both\", \"first\"");
+    }
+
+    #[test]
+    fn models_are_made_of_the_same_rows_only_if_both_ids_and_both_versions_are_the_same() {
+        let rows = |model: &str, model_version, provider: &str, provider_version| Rows {
+            provider: Arc::new(Configured {
+                id: provider.into(),
+                version: provider_version,
+                value: ProviderConfig::new("any"),
+            }),
+            model: Arc::new(Configured {
+                id: model.into(),
+                version: model_version,
+                value: ModelConfig::new(provider, "any"),
+            }),
+        };
+        // A store may count the versions of each row by themselves.
+        let all = [
+            rows("m", 1, "p", 1),
+            rows("n", 1, "p", 1),
+            rows("m", 2, "p", 1),
+            rows("m", 1, "q", 1),
+            rows("m", 1, "p", 2),
+            rows("m", 1, "p", 1),
+        ];
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), 5);
     }
 }

@@ -14,10 +14,13 @@ use chatwright_core::port::{
     Bus, ConfigStore, ConfigWriter as _, LanguageModel, ModelResolver, StoreError, StoreErrorKind, Unresolved,
 };
 use chatwright_core::record::Body;
-use chatwright_core::{ChatId, Json};
+use chatwright_core::{ChatId, Json, UserId};
 use chatwright_loop::{Chats, Configuration, NewMessage, Settings};
 use chatwright_memory::MemoryConfigs;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 
 use common::{RuleModel, World, new_chat, records, say, transcript, until};
 
@@ -26,10 +29,15 @@ use common::{RuleModel, World, new_chat, records, say, transcript, until};
 struct Rows {
     rows: MemoryConfigs,
     down: Arc<AtomicBool>,
+    /// Reads of this kind wait until there is none, or another.
+    hangs: Arc<Mutex<Option<ConfigKind>>>,
 }
 
 impl Rows {
-    fn check(&self) -> Result<(), StoreError> {
+    async fn check(&self, kind: ConfigKind) -> Result<(), StoreError> {
+        while *self.hangs.lock() == Some(kind) {
+            sleep(Duration::from_millis(1)).await;
+        }
         match self.down.load(Ordering::SeqCst) {
             true => Err(StoreError::new(StoreErrorKind::Unavailable, "the database is down")),
             false => Ok(()),
@@ -40,7 +48,7 @@ impl Rows {
 #[async_trait]
 impl ConfigStore for Rows {
     async fn config(&self, key: &ConfigKey) -> Result<Option<ConfigRow>, StoreError> {
-        self.check()?;
+        self.check(key.kind()).await?;
         self.rows.config(key).await
     }
 
@@ -50,7 +58,7 @@ impl ConfigStore for Rows {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ConfigRow>, StoreError> {
-        self.check()?;
+        self.check(kind).await?;
         self.rows.configs(kind, after, limit).await
     }
 }
@@ -83,18 +91,23 @@ struct Deployment {
     rows: Rows,
     resolver: Resolver,
     configs: Configs,
-    _worker: JoinSet<()>,
+    shutdown: Arc<Notify>,
+    worker: JoinSet<()>,
 }
 
 impl Deployment {
     async fn new(world: &World) -> Self {
+        Self::with(world, "At last.", &ConfigSettings::default().without_jitter()).await
+    }
+
+    async fn with(world: &World, answer: &str, settings: &ConfigSettings) -> Self {
         let rows = Rows::default();
-        let model: Arc<dyn LanguageModel> = RuleModel::new(|_| say("At last."));
+        let answer = answer.to_owned();
+        let model: Arc<dyn LanguageModel> = RuleModel::new(move |_| say(&answer));
         let resolver = Resolver { model, sealed: Arc::default(), made: Arc::default() };
         let bus: Arc<dyn Bus> = Arc::new(world.bus.clone());
-        let settings = ConfigSettings::default().without_jitter();
         let store: Arc<dyn ConfigStore> = Arc::new(rows.clone());
-        let configs = Configs::new(&store, bus, &settings).expect("the settings are valid");
+        let configs = Configs::new(&store, bus, settings).expect("the settings are valid");
         let mut ports = world.ports(RuleModel::new(|_| say("Nobody asked me.")), vec![]);
         (ports.models, ports.default_model) = Default::default();
         ports.configuration =
@@ -102,8 +115,10 @@ impl Deployment {
         let chats = Chats::new(ports, Settings::default()).expect("a valid setup");
         let worker = chats.worker();
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { worker.run(std::future::pending()).await });
-        let deployment = Self { chats, rows, resolver, configs, _worker: tasks };
+        let shutdown = Arc::new(Notify::new());
+        let ended = Arc::clone(&shutdown);
+        tasks.spawn(async move { worker.run(ended.notified()).await });
+        let deployment = Self { chats, rows, resolver, configs, shutdown, worker: tasks };
         let (provider, model) = (ProviderConfig::new("any"), ModelConfig::new("p", "m"));
         deployment.put(&ConfigKey::provider("p").expect("short"), &provider.to_json()).await;
         deployment.put(&ConfigKey::model("m").expect("short"), &model.to_json()).await;
@@ -116,6 +131,22 @@ impl Deployment {
         let version = row.map_or(0, |row| row.version);
         self.rows.rows.write_config(key, version, Some(value)).await.expect("in memory");
         self.configs.invalidate(&Invalidation::of(key));
+    }
+
+    /// Reads of this kind hang from now on, and nothing of them is at hand.
+    fn hang(&self, kind: impl Into<Option<ConfigKind>>) {
+        *self.rows.hangs.lock() = kind.into();
+        self.configs.flush();
+    }
+
+    /// Waits until so many attempts failed.
+    async fn failed(&self, chat: ChatId, attempts: usize) {
+        let failed = async {
+            while self.failures(chat).await.len() < attempts {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), failed).await.expect("the attempts fail");
     }
 
     /// The kinds and messages of the attempts that failed.
@@ -137,17 +168,11 @@ async fn a_configuration_that_cannot_be_read_is_no_fault_of_a_provider_and_read_
     deployment.rows.down.store(true, Ordering::SeqCst);
     let created = deployment.chats.create(new_chat("hello")).await;
     let (chat, _) = created.expect("whether the model is there is not known, and no reason to refuse");
-    while deployment.failures(chat).await.len() < 2 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    deployment.failed(chat, 2).await;
     deployment.rows.down.store(false, Ordering::SeqCst);
     until(&deployment.chats, chat, Status::Waiting).await;
     assert_eq!(transcript(&deployment.chats, chat).await, ["user: hello", "model: At last."]);
-    let told = (
-        "generic".to_owned(),
-        "The configuration cannot be read now: the configuration cannot be read: the database is down."
-            .to_owned(),
-    );
+    let told = ("generic".to_owned(), "The configuration cannot be read: the database is down.".to_owned());
     assert_eq!(deployment.failures(chat).await[0], told);
 }
 
@@ -161,9 +186,7 @@ async fn a_vault_that_is_sealed_is_asked_again() {
     deployment.put(&ConfigKey::model("m").expect("short"), &ModelConfig::new("p", "m").to_json()).await;
     deployment.resolver.sealed.store(true, Ordering::SeqCst);
     deployment.chats.send(chat, NewMessage::text("again")).await.expect("sent");
-    while deployment.failures(chat).await.is_empty() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    deployment.failed(chat, 1).await;
     deployment.resolver.sealed.store(false, Ordering::SeqCst);
     until(&deployment.chats, chat, Status::Waiting).await;
     let told = "The model cannot be made now: the vault is sealed.".to_owned();
@@ -184,7 +207,7 @@ async fn a_model_is_made_once_and_anew_when_a_row_changes_or_a_minute_is_over() 
     }
     assert_eq!(made(), 1);
     // Reading the same rows again makes nothing.
-    tokio::time::sleep(Duration::from_secs(11)).await;
+    sleep(Duration::from_secs(11)).await;
     turn(3).await;
     assert_eq!(made(), 1);
     let mut provider = ProviderConfig::new("any");
@@ -192,7 +215,7 @@ async fn a_model_is_made_once_and_anew_when_a_row_changes_or_a_minute_is_over() 
     deployment.put(&ConfigKey::provider("p").expect("short"), &provider.to_json()).await;
     turn(4).await;
     assert_eq!(made(), 2);
-    tokio::time::sleep(Duration::from_secs(61)).await;
+    sleep(Duration::from_secs(61)).await;
     turn(5).await;
     assert_eq!(made(), 3);
 }
@@ -220,4 +243,140 @@ async fn a_row_that_is_not_valid_ends_the_turn_and_names_the_row() {
             deployment.put(&key, &before.value).await;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_whose_row_is_not_valid_is_named_with_what_is_wrong() {
+    let world = World::new();
+    let deployment = Deployment::new(&world).await;
+    let (chat, _) = deployment.chats.create(new_chat("hello")).await.expect("created");
+    until(&deployment.chats, chat, Status::Waiting).await;
+    let broken = Json::parse(r#"{"protocol":"any","enabled":"sk-secret"}"#).expect("JSON");
+    deployment.put(&ConfigKey::provider("p").expect("short"), &broken).await;
+    deployment.chats.send(chat, NewMessage::text("again")).await.expect("sent");
+    until(&deployment.chats, chat, Status::Error).await;
+    let told = "The configuration providers/p is not valid: expected a boolean at line 1 column 39.";
+    assert_eq!(deployment.failures(chat).await, [("config".to_owned(), told.to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chat_is_created_while_nobody_can_say_whether_its_model_can_be_had() {
+    let world = World::new();
+    let deployment = Deployment::new(&world).await;
+    deployment.resolver.sealed.store(true, Ordering::SeqCst);
+    let (chat, _) = deployment.chats.create(new_chat("hello")).await.expect("the vault says nothing");
+    sleep(Duration::from_millis(100)).await;
+    deployment.resolver.sealed.store(false, Ordering::SeqCst);
+    until(&deployment.chats, chat, Status::Waiting).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creation_that_is_repeated_gives_its_receipt_although_its_model_is_gone() {
+    let world = World::new();
+    let deployment = Deployment::new(&world).await;
+    let mut new = new_chat("hello");
+    new.key = Some("once".to_owned());
+    new.model = Some("m".into());
+    new.id = Some(ChatId::mint(&chatwright_loop::SystemIds));
+    let first = deployment.chats.create(new.clone()).await.expect("created");
+    until(&deployment.chats, first.0, Status::Waiting).await;
+    let key = ConfigKey::model("m").expect("short");
+    let row = deployment.rows.rows.config(&key).await.expect("in memory").expect("there");
+    deployment.rows.rows.write_config(&key, row.version, None).await.expect("in memory");
+    deployment.configs.invalidate(&Invalidation::of(&key));
+    let again = deployment.chats.create(new.clone()).await.expect("it was created");
+    assert_eq!((again.0, again.1.message), (first.0, first.1.message));
+    new.id = Some(ChatId::mint(&chatwright_loop::SystemIds));
+    assert!(deployment.chats.create(new).await.is_err(), "another chat of this model is refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_moves_to_another_provider_while_it_is_chosen_is_chosen() {
+    let world = World::new();
+    let deployment = Deployment::new(&world).await;
+    deployment.hang(ConfigKind::Provider);
+    let chats = deployment.chats.clone();
+    let mut creation = JoinSet::new();
+    creation.spawn(async move { chats.create(new_chat("hello")).await });
+    sleep(Duration::from_millis(10)).await;
+    // The model can be had at every moment.
+    let (old, new) = (ConfigKey::provider("p").expect("short"), ConfigKey::provider("q").expect("short"));
+    deployment.put(&new, &ProviderConfig::new("any").to_json()).await;
+    deployment.put(&ConfigKey::model("m").expect("short"), &ModelConfig::new("q", "m").to_json()).await;
+    let mut off = ProviderConfig::new("any");
+    off.enabled = false;
+    deployment.rows.rows.write_config(&old, 1, Some(&off.to_json())).await.expect("in memory");
+    *deployment.rows.hangs.lock() = None;
+    let (chat, _) = creation.join_next().await.expect("one").expect("it ends").expect("it can be had");
+    until(&deployment.chats, chat, Status::Waiting).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_no_configuration() {
+    for kind in [ConfigKind::UserPrompt, ConfigKind::Provider] {
+        let world = World::new();
+        let deployment = Deployment::new(&world).await;
+        let (chat, _) = deployment.chats.create(new_chat("hello")).await.expect("created");
+        until(&deployment.chats, chat, Status::Waiting).await;
+        deployment.hang(kind);
+        deployment.chats.send(chat, NewMessage::text("again")).await.expect("sent");
+        let head = async || deployment.chats.head(chat).await.expect("there");
+        let held = async {
+            while head().await.holder.is_none() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), held).await.expect("a worker takes it");
+        let begun = Instant::now();
+        deployment.chats.interrupt(chat, None).await.expect("a turn runs");
+        until(&deployment.chats, chat, Status::Waiting).await;
+        assert!(begun.elapsed() < Duration::from_secs(3), "{kind}: {:?}", begun.elapsed());
+        assert_eq!(deployment.failures(chat).await, [], "{kind}: it was stopped");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_no_configuration() {
+    for kind in [ConfigKind::UserPrompt, ConfigKind::Provider] {
+        let world = World::new();
+        let mut settings = ConfigSettings::default().without_jitter();
+        settings.user_prompts.fills_max = 1;
+        let mut deployment = Deployment::with(&world, "At last.", &settings).await;
+        let mut chats = Vec::new();
+        for n in 0..10 {
+            let mut new = new_chat("");
+            new.owner = UserId::new(format!("user {n}")).expect("short");
+            new.content.clear();
+            chats.push(deployment.chats.create(new).await.expect("created").0);
+        }
+        deployment.hang(kind);
+        for chat in &chats {
+            deployment.chats.send(*chat, NewMessage::text("hello")).await.expect("sent");
+        }
+        // Whoever waits only for a name has it by now.
+        sleep(Duration::from_secs(3)).await;
+        let begun = Instant::now();
+        deployment.shutdown.notify_one();
+        deployment.worker.join_next().await.expect("one worker").expect("it ends");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{kind}: {:?}", begun.elapsed());
+        for chat in chats {
+            let head = deployment.chats.head(chat).await.expect("there");
+            assert!(head.holder.is_none() && head.wake_at.is_some(), "{kind}: it is handed over");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_there_waits_for_no_configuration() {
+    let world = World::new();
+    let long = "word ".repeat(1_000);
+    let settings = ConfigSettings::default().without_jitter();
+    let deployment = Deployment::with(&world, &long, &settings).await;
+    let (chat, _) = deployment.chats.create(new_chat("hello")).await.expect("created");
+    sleep(Duration::from_millis(500)).await;
+    deployment.hang(ConfigKind::DefaultModel);
+    let begun = Instant::now();
+    until(&deployment.chats, chat, Status::Waiting).await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(transcript(&deployment.chats, chat).await[1], format!("model: {long}"));
 }

@@ -180,4 +180,29 @@ async fn a_chat_is_refused_where_no_model_could_answer_it() {
     world.admin.put_model("fast", &off, None).await.expect("written");
     let off = refused(world.chatwright.create(new()).await);
     assert!(off.contains("the model \"fast\" is switched off"), "{off}");
+    world.admin.put_model("fast", &ModelConfig::new("fake", "fake-1"), None).await.expect("written");
+    let mut keyless = world.provider();
+    keyless.credential = Some("wrong".into());
+    world.admin.put_provider("fake", &keyless, None).await.expect("written");
+    let keyless = refused(world.chatwright.create(new()).await);
+    assert!(keyless.contains("the key of provider \"fake\" cannot be found"), "{keyless}");
+}
+
+#[tokio::test]
+async fn a_message_that_is_repeated_gets_its_receipt_although_its_model_is_gone() {
+    let world = World::new(vec![Reply::text("one")]).await;
+    world.configure().await;
+    let chat = world.chat().await;
+    let message = || {
+        let mut message = chatwright::NewMessage::text("hello");
+        (message.model, message.key) = (Some("fast".into()), Some("k".to_owned()));
+        message
+    };
+    let first = chat.send(message()).await.expect("there is such a model");
+    world.admin.delete(ConfigKey::model("fast").expect("short"), None).await.expect("deleted");
+    assert_eq!(chat.send(message()).await.expect("the same"), first);
+    let mut another = message();
+    another.key = None;
+    let refused = chat.send(another).await.expect_err("there is no such model any more").to_string();
+    assert!(refused.contains("there is no model \"fast\""), "{refused}");
 }

@@ -181,7 +181,8 @@ impl<K: Hash + Eq, V, E> Inner<K, V, E> {
         match life {
             Some((life, due)) if admitted => {
                 let (expires_at, try_at) = (now + life, now + due);
-                let slot = Slot { hash, key, value, expires_at, try_at, weight, used: false.into() };
+                let (used, refused) = (false.into(), false);
+                let slot = Slot { hash, key, value, expires_at, try_at, refused, weight, used };
                 let (old, evicted) = state.put(slot, now);
                 drop(state);
                 self.counters.evicted.add(evicted.len() as u64);

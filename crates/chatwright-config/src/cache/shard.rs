@@ -56,6 +56,8 @@ pub(super) struct Slot<K, V> {
     pub(super) expires_at: Instant,
     /// While the entry is live: when a refresh is due. Afterwards: until when it is served stale, as a fill has failed.
     pub(super) try_at: Instant,
+    /// The source has said that the value is wrong: it has its time, and no more.
+    pub(super) refused: bool,
     pub(super) weight: u64,
     pub(super) used: AtomicBool,
 }
@@ -67,7 +69,7 @@ impl<K, V> Slot<K, V> {
 
     /// Not live, but still good enough in need.
     fn is_stale(&self, now: Instant, stale: Duration) -> bool {
-        !self.is_live(now) && self.value.is_some() && now - self.expires_at < stale
+        !self.is_live(now) && !self.refused && self.value.is_some() && now - self.expires_at < stale
     }
 }
 
@@ -197,8 +199,8 @@ impl<K: Eq, V, E> State<K, V, E> {
         slot.value.clone().filter(|_| slot.is_stale(now, self.bounds.stale))
     }
 
-    /// The source says that there is an error. A live entry has its time, and is left alone until `retry_at`; one that is past
-    /// it goes.
+    /// The source says that there is an error. A live entry has its time and no more, and is left alone until `retry_at`; one
+    /// that is past it goes.
     pub(super) fn refuse(
         &mut self,
         hash: u64,
@@ -209,7 +211,7 @@ impl<K: Eq, V, E> State<K, V, E> {
         let place = self.place(hash, key)?;
         let slot = &mut self.slots[place];
         if slot.is_live(now) {
-            slot.try_at = retry_at;
+            (slot.try_at, slot.refused) = (retry_at, true);
             return None;
         }
         Some(self.remove_at(place))

@@ -242,3 +242,28 @@ async fn a_key_may_be_borrowed() {
     cache.invalidate("four");
     assert_eq!(cache.peek("four"), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_a_refresh_found_to_be_wrong_is_not_served_past_its_time() {
+    for outage_after in [false, true] {
+        let mut policy = tolerant();
+        policy.refresh_ahead = Some(80);
+        policy.retry_after = secs(20);
+        let (cache, mut calls) = particular(policy);
+        let mut readers = Readers::default();
+        readers.read(&cache, 1);
+        calls.next().await.found(1);
+        assert_eq!(found(readers.next().await), Some(1));
+        // So late that the next try would come after the entry's time.
+        advance(TTL - secs(1)).await;
+        assert_eq!(found(cache.get(&1).await), Some(1));
+        calls.next().await.answer(Err(Broken("not valid")));
+        settle().await;
+        advance(secs(if outage_after { 50 } else { 1 })).await;
+        readers.read(&cache, 1);
+        settle().await;
+        let call = calls.try_next().expect("the source is asked again");
+        call.answer(Err(Broken(if outage_after { "down" } else { "not valid" })));
+        failed(readers.next().await);
+    }
+}

@@ -40,10 +40,11 @@ impl Held {
             return self.nothing_to_summarise(open).await;
         }
         let deps = Arc::clone(&self.deps);
-        let (name, organization) = (&self.chat.state.model, &self.chat.head.index.organization);
-        let chosen = match deps.models.choose(name.as_deref(), organization).await {
-            Ok(chosen) => chosen,
-            Err(error) => {
+        let (name, organization) = (self.chat.state.model.clone(), self.chat.head.index.organization.clone());
+        let chosen = match self.meanwhile(open, deps.models.choose(name.as_deref(), &organization)).await {
+            Ok(Ok(chosen)) => chosen,
+            Err(ended) => return self.unasked(open, &ended).await,
+            Ok(Err(error)) => {
                 let (verdict, usage) = (Box::new(failure::no_model(&error)), Usage::default());
                 self.feed(open.r#gen, Work::Failed { verdict, usage, partial: None }).await;
                 return;
@@ -70,28 +71,59 @@ impl Held {
         let longest = self.deps.settings.rules.hold_max;
         let seed = self.id.as_uuid().as_u64_pair().1;
         let gate = gate.clone();
-        let passed = gate.pass(seed, longest);
-        tokio::pin!(passed);
+        match self.meanwhile(open, gate.pass(seed, longest)).await {
+            Ok(Ok(())) => None,
+            // Nothing was asked, and nobody holds a chat for that long.
+            Ok(Err(shut)) => Some(Streamed::Shut(shut.until.saturating_duration_since(Instant::now()))),
+            Err(ended) => Some(ended),
+        }
+    }
+
+    /// Waits for what comes before the model is asked.
+    ///
+    /// # Errors
+    /// What ended the attempt meanwhile.
+    async fn meanwhile<T>(&mut self, open: &OpenGen, before: impl Future<Output = T>) -> Result<T, Streamed> {
+        tokio::pin!(before);
         loop {
             match self.concern(open.r#gen) {
                 Look::Same => {}
-                Look::Stop => return Some(Streamed::Stop { asked: false }),
-                Look::Lost => return Some(Streamed::Lost),
+                Look::Stop => return Err(Streamed::Stop { asked: false }),
+                Look::Lost => return Err(Streamed::Lost),
             }
             let (known, watch_at) = (self.chat.head.revision, self.watch_at());
             tokio::select! {
                 biased;
-                () = self.lease.over() => return Some(Streamed::Lost),
+                () = self.lease.over() => return Err(Streamed::Lost),
                 () = self.wakes.next(known) => drop(self.look(open.r#gen).await),
-                () = draining(&mut self.drain) => return Some(Streamed::Drain),
+                () = draining(&mut self.drain) => return Err(Streamed::Drain),
                 () = sleep_until(watch_at) => self.watch(open.r#gen).await,
-                passed = &mut passed => return match passed {
-                    Ok(()) => None,
-                    // Nothing was asked, and nobody holds a chat for that long.
-                    Err(shut) => Some(Streamed::Shut(shut.until.saturating_duration_since(Instant::now()))),
-                },
+                before = &mut before => return Ok(before),
             }
         }
+    }
+
+    /// Ends an attempt for which no model was chosen yet.
+    async fn unasked(&mut self, open: &OpenGen, ended: &Streamed) {
+        let work = match ended {
+            Streamed::Lost => return,
+            Streamed::Stop { .. } => {
+                let next = self.next().await;
+                let (content, model, usage) = (Vec::new(), next.model.clone(), Usage::default());
+                let results = Vec::new();
+                Work::Stopped(Box::new(Stopped {
+                    content,
+                    model,
+                    usage,
+                    estimated: false,
+                    off: 0,
+                    results,
+                    next,
+                }))
+            }
+            _ => Work::Release { off: 0, wait: None },
+        };
+        self.feed(open.r#gen, work).await;
     }
 
     /// Streams until the answer ends or something ends it.
@@ -104,7 +136,7 @@ impl Held {
     ) -> Streamed {
         let call = match self.call(open, chosen).await {
             Ok(call) => call,
-            Err(verdict) => return Streamed::Failed(Box::new(verdict)),
+            Err(ended) => return ended,
         };
         let model = &*chosen.model;
         let mut parts = model.stream(call);
@@ -164,19 +196,25 @@ impl Held {
     }
 
     /// What the model is asked: the history, what its owner wants every model to know, and what its row says.
-    async fn call(&mut self, open: &OpenGen, chosen: &Chosen) -> Result<ModelCall, Verdict> {
+    ///
+    /// # Errors
+    /// What ended the attempt before it could be asked.
+    async fn call(&mut self, open: &OpenGen, chosen: &Chosen) -> Result<ModelCall, Streamed> {
         if open.kind == UnitKind::Compaction {
             return Ok(self.summary_call(chosen));
         }
+        let deps = Arc::clone(&self.deps);
+        let mut user_prompt = None;
+        if let Some(configs) = deps.models.configs() {
+            let owner = self.chat.head.index.owner.clone();
+            let read = self.meanwhile(open, configs.user_prompt(&owner)).await?;
+            user_prompt = read.map_err(|error| Streamed::Failed(Box::new(failure::unreadable(&error))))?;
+        }
         let mut call = ModelCall::new(self.history.prompt());
-        if let Some(configs) = self.deps.models.configs() {
-            let owner = &self.chat.head.index.owner;
-            let prompt = configs.user_prompt(owner).await.map_err(|error| failure::unreadable(&error))?;
-            if let Some(prompt) = prompt {
-                // After the host's instructions, which come first.
-                let at = call.prompt.iter().take_while(|message| message.role == Role::System).count();
-                call.prompt.insert(at, Message::new(Role::System, vec![Part::text(prompt.as_str())]));
-            }
+        if let Some(prompt) = user_prompt {
+            // After the host's instructions, which come first.
+            let at = call.prompt.iter().take_while(|message| message.role == Role::System).count();
+            call.prompt.insert(at, Message::new(Role::System, vec![Part::text(prompt.as_str())]));
         }
         call.tools = self.deps.registry.definitions().to_vec();
         if let Some(options) = chosen.options() {
