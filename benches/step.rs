@@ -163,7 +163,10 @@ impl Talk {
             let (op, send) = (OpId::from_uuid(table.id()), send(table.id(), table.id()));
             table.commit(&Input::Command(op, send));
             let (op, next) = (OpId::from_uuid(table.id()), table.next());
-            table.commit(&Input::Claim(op, Claim { session: SESSION, plan: Vec::new(), next }));
+            table.commit(&Input::Claim(
+                op,
+                Claim { session: SESSION, calls_in: None, plan: Vec::new(), next },
+            ));
             if n < messages / 2 {
                 let next = table.next();
                 let said = answer(table.chat(), vec![Part::text("They run, and they run well.")], next);
