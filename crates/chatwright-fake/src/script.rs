@@ -72,7 +72,7 @@ pub enum Step {
     Error {
         /// Its type.
         kind: String,
-        /// Its code.
+        /// Its code; left out where it is empty and the format has no place for one.
         code: String,
         /// Its words.
         message: String,
@@ -81,7 +81,7 @@ pub enum Step {
     Raw(String),
     /// Bytes of the body as they are: other line ends, half an event. Only a server sends them.
     Bytes(Vec<u8>),
-    /// A comment: a sign of life.
+    /// A comment, or a ping where the format has one: a sign of life.
     Ping,
     /// A pause.
     Pause(Duration),

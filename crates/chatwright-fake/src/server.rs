@@ -11,12 +11,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::script::{FakeRequest, Reply, Script, Step};
-use crate::wire;
+use crate::wire::Wire;
 
 /// Most bytes of a request's body.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// A provider on loopback that plays a [`Script`] in the wire format of OpenAI's Chat Completions. It stops when it is dropped.
+/// A provider on loopback that plays a [`Script`] in the wire format of what it is asked for: of Anthropic's Messages under
+/// `…/messages`, and of OpenAI's Chat Completions under any other path. It stops when it is dropped.
 pub struct FakeServer {
     address: SocketAddr,
     state: Arc<State>,
@@ -114,7 +115,8 @@ async fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     while let Some(request) = receive(&mut read).await? {
-        let messages = wire::messages(&request.body);
+        let wire = Wire::of(&request.path);
+        let messages = wire.messages(&request.body);
         let number = {
             let mut requests = state.requests.lock();
             requests.push(request);
@@ -125,7 +127,7 @@ async fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
         let streaming = Streaming(state);
         // A client that goes away ends the reply, stalled or not.
         let goes_on = tokio::select! {
-            sent = send(&reply, &mut write) => sent?,
+            sent = send(&reply, wire, &mut write) => sent?,
             _ = gone(&mut read) => false,
         };
         drop(streaming);
@@ -166,7 +168,7 @@ async fn gone(read: &mut BufReader<OwnedReadHalf>) {
 }
 
 /// Sends a reply; gives whether the connection may go on.
-async fn send(reply: &Reply, write: &mut OwnedWriteHalf) -> io::Result<bool> {
+async fn send(reply: &Reply, mut wire: Wire, write: &mut OwnedWriteHalf) -> io::Result<bool> {
     tokio::time::sleep(reply.delay).await;
     let usual = if reply.body.is_some() { "application/json" } else { "text/event-stream" };
     let mut head = format!("HTTP/1.1 {} Fake\r\n", reply.status);
@@ -186,16 +188,14 @@ async fn send(reply: &Reply, write: &mut OwnedWriteHalf) -> io::Result<bool> {
     write.write_all(head.as_bytes()).await?;
     let left = reply.cut_after.unwrap_or(usize::MAX);
     let mut body = Body { left, piece_bytes: reply.piece_bytes, chunked: !reply.until_close, write };
-    let mut calls = 0;
     for step in &reply.steps {
         match step {
             Step::Pause(time) => tokio::time::sleep(*time).await,
             Step::Stall => std::future::pending().await,
             Step::Bytes(bytes) => body.send(bytes).await?,
-            Step::Ping => body.send(b": ping\n\n").await?,
             step => {
-                for data in wire::events(step, &mut calls) {
-                    body.send(format!("data: {data}\n\n").as_bytes()).await?;
+                for event in wire.events(step) {
+                    body.send(event.as_bytes()).await?;
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! Language models over HTTP, by hand or as they are configured ([`HttpModels`]).
 //!
-//! [`OpenAiChat`] speaks OpenAI's Chat Completions, which many other servers speak too. It is a thin decoder over permissive
-//! structures on our own bounded [parser](sse) of server-sent events: one request per call, no hidden retries (M4), structured
-//! failures (M3), and a stream that ends before its terminal event is a failure (M5).
+//! [`OpenAiChat`] speaks OpenAI's Chat Completions, which many other servers speak too; [`AnthropicMessages`] speaks Anthropic's
+//! Messages. Each is a thin decoder over permissive structures on our own bounded [parser](sse) of server-sent events: one request
+//! per call, no hidden retries (M4), structured failures (M3), and a stream that ends before its terminal event is a failure (M5).
 //!
 //! ```no_run
 //! use chatwright_core::content::Part;
@@ -21,12 +21,26 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Another provider is another builder:
+//!
+//! ```no_run
+//! use chatwright_providers::AnthropicMessages;
+//!
+//! # fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let model = AnthropicMessages::builder("claude-sonnet-4-5").key(std::env::var("ANTHROPIC_API_KEY")?).build()?;
+//! # Ok(())
+//! # }
+//! ```
 
+mod anthropic;
+mod endpoint;
 mod http;
 mod openai_chat;
 mod resolver;
 pub mod sse;
 
+pub use anthropic::{AnthropicMessages, AnthropicMessagesBuilder, MessagesDecoder};
 pub use http::InvalidModel;
 pub use openai_chat::{ChatDecoder, OpenAiChat, OpenAiChatBuilder, request_body};
 pub use resolver::HttpModels;

@@ -8,12 +8,16 @@ use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::{InvalidModel, OpenAiChat, OpenAiChatBuilder, http};
+use crate::{AnthropicMessages, AnthropicMessagesBuilder, InvalidModel, OpenAiChat, OpenAiChatBuilder, http};
 
-/// Makes models of what is configured: [`OpenAiChat`] where the provider's protocol is `openai_chat`.
+/// Makes models of what is configured, by the protocol of their provider:
 ///
-/// Options of the provider's row, all `false` by default: `end_after_finish`, `no_content_type`, `max_tokens` and
-/// `no_stream_options`, as the methods of [`OpenAiChatBuilder`]. All models share one HTTP client.
+/// | protocol | model | options of the provider's row, all `false` by default |
+/// |---|---|---|
+/// | `openai_chat` | [`OpenAiChat`] | `end_after_finish`, `no_content_type`, `max_tokens` and `no_stream_options`, as the methods of [`OpenAiChatBuilder`] |
+/// | `anthropic_messages` | [`AnthropicMessages`] | `no_prompt_caching`, as the method of [`AnthropicMessagesBuilder`] |
+///
+/// All models share one HTTP client.
 ///
 /// ```
 /// use chatwright_providers::HttpModels;
@@ -74,32 +78,64 @@ impl HttpModels {
             builder = builder.key(key.expose_secret());
         }
         for (name, value) in &provider.options {
-            builder = quirk(builder, name, value)?;
+            let set: fn(OpenAiChatBuilder) -> OpenAiChatBuilder = match &**name {
+                "end_after_finish" => OpenAiChatBuilder::end_after_finish,
+                "no_content_type" => OpenAiChatBuilder::no_content_type,
+                "max_tokens" => OpenAiChatBuilder::max_tokens,
+                "no_stream_options" => OpenAiChatBuilder::no_stream_options,
+                _ => return Err(unknown_option(name)),
+            };
+            builder = if is_set(name, value)? { set(builder) } else { builder };
         }
-        let client = self.shared_client().map_err(|error| error.to_string())?;
-        builder.client(client).build().map_err(|error| match error {
-            // The address may be a secret in the wrong place.
-            InvalidModel::BaseUrl { why, .. } => {
-                format!("its provider's address is none of a server: {why}").into()
-            }
-            error => error.to_string().into(),
-        })
+        builder.client(self.client_for()?).build().map_err(refused)
+    }
+
+    fn anthropic_messages(
+        &self,
+        provider: &Configured<ProviderConfig>,
+        model: &Configured<ModelConfig>,
+        key: Option<&SecretString>,
+    ) -> Result<AnthropicMessages, Box<str>> {
+        let mut builder = AnthropicMessages::builder(&*model.model).provider(&*provider.id);
+        if let Some(url) = &provider.base_url {
+            builder = builder.base_url(&**url);
+        }
+        if let Some(key) = key {
+            builder = builder.key(key.expose_secret());
+        }
+        for (name, value) in &provider.options {
+            let set: fn(AnthropicMessagesBuilder) -> AnthropicMessagesBuilder = match &**name {
+                "no_prompt_caching" => AnthropicMessagesBuilder::no_prompt_caching,
+                _ => return Err(unknown_option(name)),
+            };
+            builder = if is_set(name, value)? { set(builder) } else { builder };
+        }
+        builder.client(self.client_for()?).build().map_err(refused)
+    }
+
+    fn client_for(&self) -> Result<Client, Box<str>> {
+        self.shared_client().map_err(|error| error.to_string().into())
     }
 }
 
-fn quirk(builder: OpenAiChatBuilder, name: &str, value: &Value) -> Result<OpenAiChatBuilder, Box<str>> {
-    let set: fn(OpenAiChatBuilder) -> OpenAiChatBuilder = match name {
-        "end_after_finish" => OpenAiChatBuilder::end_after_finish,
-        "no_content_type" => OpenAiChatBuilder::no_content_type,
-        "max_tokens" => OpenAiChatBuilder::max_tokens,
-        "no_stream_options" => OpenAiChatBuilder::no_stream_options,
-        _ => return Err(format!("its provider has the option {}, which nobody knows", shown(name)).into()),
-    };
-    match value {
-        Value::Bool(true) => Ok(set(builder)),
-        Value::Bool(false) => Ok(builder),
-        _ => Err(format!("the option {name:?} of its provider is neither true nor false").into()),
+fn refused(error: InvalidModel) -> Box<str> {
+    match error {
+        // The address may be a secret in the wrong place.
+        InvalidModel::BaseUrl { why, .. } => {
+            format!("its provider's address is none of a server: {why}").into()
+        }
+        error => error.to_string().into(),
     }
+}
+
+fn unknown_option(name: &str) -> Box<str> {
+    format!("its provider has the option {}, which nobody knows", shown(name)).into()
+}
+
+fn is_set(name: &str, value: &Value) -> Result<bool, Box<str>> {
+    value
+        .as_bool()
+        .ok_or_else(|| format!("the option {name:?} of its provider is neither true nor false").into())
 }
 
 /// A word of the configuration that is no name may be a secret in the wrong place.
@@ -120,16 +156,19 @@ impl ModelResolver for HttpModels {
             (self.keys)(credential).ok_or_else(|| Unresolved::MissingKey { provider: provider.id.clone() })
         });
         let key = key.transpose()?;
-        let made = match &*provider.protocol {
-            "openai_chat" => self.openai_chat(provider, model, key.as_ref()),
-            other => {
-                Err(format!("its provider speaks {}, and known is \"openai_chat\"", shown(other)).into())
+        let key = key.as_ref();
+        let made: Result<Arc<dyn LanguageModel>, Box<str>> = match &*provider.protocol {
+            "openai_chat" => self.openai_chat(provider, model, key).map(|model| Arc::new(model) as _),
+            "anthropic_messages" => {
+                self.anthropic_messages(provider, model, key).map(|model| Arc::new(model) as _)
             }
+            other => Err(format!(
+                "its provider speaks {}, and known are \"openai_chat\" and \"anthropic_messages\"",
+                shown(other)
+            )
+            .into()),
         };
-        match made {
-            Ok(made) => Ok(Arc::new(made)),
-            Err(why) => Err(Unresolved::Invalid { model: model.id.clone(), why }),
-        }
+        made.map_err(|why| Unresolved::Invalid { model: model.id.clone(), why })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The model keeps M1–M5 over real HTTP.
+//! Every model keeps M1–M5 over real HTTP.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use chatwright_conformance::language_model::{
 };
 use chatwright_core::port::LanguageModel;
 use chatwright_fake::{FakeServer, Reply, Script, Step};
-use chatwright_providers::OpenAiChat;
+use chatwright_providers::{AnthropicMessages, OpenAiChat};
 
 const SCRIPTS: [ModelScript; 5] = [
     ModelScript::Complete,
@@ -17,16 +17,19 @@ const SCRIPTS: [ModelScript; 5] = [
     ModelScript::Stall,
 ];
 
-struct Rig(Vec<(ModelScript, FakeServer)>);
+/// A model of a key at a base address.
+type Make = fn(String, &str) -> Arc<dyn LanguageModel>;
+
+struct Rig(Make, Vec<(ModelScript, FakeServer)>);
 
 impl Rig {
-    async fn start() -> Self {
+    async fn start(make: Make) -> Self {
         let mut servers = Vec::new();
         for script in SCRIPTS {
             let server = FakeServer::start(Script::new(vec![reply(script)])).await.expect("a free port");
             servers.push((script, server));
         }
-        Self(servers)
+        Self(make, servers)
     }
 }
 
@@ -49,18 +52,31 @@ fn reply(script: ModelScript) -> Reply {
 
 impl ModelRig for Rig {
     fn model(&self, script: ModelScript) -> Arc<dyn LanguageModel> {
-        let (_, server) = self.0.iter().find(|(of, _)| *of == script).expect("every script has a server");
-        let model = OpenAiChat::builder("fake").base_url(server.base_url()).key(SECRET).build();
-        Arc::new(model.expect("a valid address"))
+        let (_, server) = self.1.iter().find(|(of, _)| *of == script).expect("every script has a server");
+        self.0(server.base_url(), SECRET)
     }
 
     fn requests(&self) -> usize {
-        self.0.iter().map(|(_, server)| server.requests().len()).sum()
+        self.1.iter().map(|(_, server)| server.requests().len()).sum()
     }
 
     fn open_calls(&self) -> usize {
-        self.0.iter().map(|(_, server)| server.open_streams()).sum()
+        self.1.iter().map(|(_, server)| server.open_streams()).sum()
     }
 }
 
-chatwright_conformance::language_model!(Rig::start().await);
+fn openai_chat(url: String, key: &str) -> Arc<dyn LanguageModel> {
+    Arc::new(OpenAiChat::builder("fake").base_url(url).key(key).build().expect("a valid address"))
+}
+
+fn anthropic_messages(url: String, key: &str) -> Arc<dyn LanguageModel> {
+    Arc::new(AnthropicMessages::builder("fake").base_url(url).key(key).build().expect("a valid address"))
+}
+
+mod openai_chat {
+    chatwright_conformance::language_model!(super::Rig::start(super::openai_chat).await);
+}
+
+mod anthropic_messages {
+    chatwright_conformance::language_model!(super::Rig::start(super::anthropic_messages).await);
+}

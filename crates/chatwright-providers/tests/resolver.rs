@@ -4,22 +4,27 @@ use std::sync::Arc;
 
 use chatwright_conformance::model_resolver::{ResolverRig, Resolves};
 use chatwright_core::config::{Configured, ModelConfig, ProviderConfig};
+use chatwright_core::content::Part;
+use chatwright_core::model::{Message, ModelCall, ModelPart, Role};
 use chatwright_core::port::ModelResolver;
 use chatwright_fake::{FakeServer, Reply, Script};
 use chatwright_providers::HttpModels;
+use futures::StreamExt;
+use serde_json::json;
 
 const SECRET: &str = "sk-resolver-secret-5b1f";
 
 struct Rig {
+    protocol: &'static str,
     server: FakeServer,
     models: Arc<HttpModels>,
 }
 
 impl Rig {
-    async fn start() -> Self {
+    async fn start(protocol: &'static str) -> Self {
         let server = FakeServer::start(Script::new(vec![Reply::text("unasked")])).await.expect("a free port");
         let models = HttpModels::new(|name| (name == "right").then(|| SECRET.to_owned()));
-        Self { server, models: Arc::new(models) }
+        Self { protocol, server, models: Arc::new(models) }
     }
 }
 
@@ -29,7 +34,7 @@ impl ResolverRig for Rig {
     }
 
     fn rows(&self, outcome: Resolves) -> (Configured<ProviderConfig>, Configured<ModelConfig>) {
-        let mut provider = ProviderConfig::new("openai_chat");
+        let mut provider = ProviderConfig::new(self.protocol);
         provider.base_url = Some(self.server.base_url().into());
         provider.credential = Some("right".into());
         match outcome {
@@ -53,4 +58,57 @@ impl ResolverRig for Rig {
     }
 }
 
-chatwright_conformance::model_resolver!(Rig::start().await);
+mod openai_chat {
+    chatwright_conformance::model_resolver!(super::Rig::start("openai_chat").await);
+}
+
+mod anthropic_messages {
+    chatwright_conformance::model_resolver!(super::Rig::start("anthropic_messages").await);
+}
+
+#[tokio::test]
+async fn the_protocol_the_key_and_the_options_of_a_provider_reach_the_server() {
+    for (protocol, options, path, header, cached) in [
+        (
+            "openai_chat",
+            json!({}),
+            "/v1/chat/completions",
+            ("authorization", format!("Bearer {SECRET}")),
+            false,
+        ),
+        ("anthropic_messages", json!({}), "/v1/messages", ("x-api-key", SECRET.to_owned()), true),
+        (
+            "anthropic_messages",
+            json!({"no_prompt_caching": true}),
+            "/v1/messages",
+            ("x-api-key", SECRET.to_owned()),
+            false,
+        ),
+    ] {
+        let rig = Rig::start(protocol).await;
+        let (mut provider, model) = rig.rows(Resolves::ToAModel);
+        provider.value.options = serde_json::from_value(options).expect("options");
+        let model = rig.resolver().resolve(&provider, &model).await.expect("it resolves");
+        let hello = Message::new(Role::User, vec![Part::text("Hello")]);
+        let parts: Vec<ModelPart> = model.stream(ModelCall::new(vec![hello])).collect().await;
+        assert!(matches!(parts.last(), Some(ModelPart::Finish(_))), "{protocol}: {parts:?}");
+        let request = rig.server.requests().remove(0);
+        assert_eq!(request.path, path);
+        assert!(request.headers.contains(&(header.0.to_owned(), header.1)), "{protocol}");
+        assert_eq!(request.body.to_string().contains("cache_control"), cached, "{protocol}");
+    }
+}
+
+#[tokio::test]
+async fn options_of_another_protocol_are_told() {
+    let rig = Rig::start("anthropic_messages").await;
+    let (mut provider, model) = rig.rows(Resolves::ToAModel);
+    for (name, value, why) in [
+        ("max_tokens", json!(true), "has the option \"max_tokens\", which nobody knows"),
+        ("no_prompt_caching", json!("yes"), "is neither true nor false"),
+    ] {
+        provider.value.options = [(name.into(), value)].into();
+        let error = rig.resolver().resolve(&provider, &model).await.err().expect("refused");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::calls::Calls;
 use super::chunk::{Chunk, Content, Delta, add_usage};
+use crate::endpoint::in_stream;
 
 /// Decodes the data of Chat Completions events, one after the other. It is total: whatever comes in, it ends in exactly one
 /// terminal part. Unknown fields are ignored.
@@ -207,17 +208,7 @@ impl ChatDecoder {
     }
 
     fn error(&mut self, error: &Value, data: &str, parts: &mut Vec<ModelPart>) {
-        let word = |value: &Value| match value {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        };
-        let message = word(&error["message"]).or_else(|| word(error)).unwrap_or_default();
-        let (kind, code) = (word(&error["type"]), word(&error["code"]));
-        let failure = Failure::new(self.provider.clone(), Cause::InStream)
-            .with_error(kind.as_deref(), code.as_deref())
-            .with_message(message)
-            .with_body(data);
+        let failure = in_stream(&self.provider, error, data);
         self.fail(failure, parts);
     }
 

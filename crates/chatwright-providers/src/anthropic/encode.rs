@@ -1,0 +1,129 @@
+use chatwright_core::content::{Output, Part};
+use chatwright_core::model::{ModelCall, ModelId, Role, ToolChoice, ToolDefinition};
+use serde_json::{Map, Value, json};
+
+use super::prompt::{media, messages, system};
+use super::{AnthropicMessages, NAMESPACE, cache};
+
+/// The body of a request. Options under `anthropic`, and under the provider's own name, are merged in at the top level.
+pub(super) fn body(id: &ModelId, call: &ModelCall, caching: bool) -> Value {
+    let mut body = Map::new();
+    body.insert("model".into(), id.model.as_ref().into());
+    body.insert("stream".into(), true.into());
+    body.insert("max_tokens".into(), call.max_output_tokens.unwrap_or(AnthropicMessages::MAX_TOKENS).into());
+    body.insert("messages".into(), messages(&call.prompt).into());
+    let tools: Vec<Value> = call.tools.iter().filter_map(tool).collect();
+    let has_tools = !tools.is_empty();
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(name.into(), value);
+        }
+    };
+    let list = |list: Vec<Value>| (!list.is_empty()).then(|| list.into());
+    set("system", list(system(&call.prompt)));
+    set("tools", list(tools));
+    set("tool_choice", call.tool_choice.as_ref().map(tool_choice));
+    set("temperature", call.temperature.map(Into::into));
+    set("top_p", call.top_p.map(Into::into));
+    set("top_k", call.top_k.map(Into::into));
+    set("stop_sequences", (!call.stop_sequences.is_empty()).then(|| call.stop_sequences.clone().into()));
+    for name in [NAMESPACE, &id.provider] {
+        if let Some(Value::Object(options)) = call.provider_options.get(name) {
+            options.iter().for_each(|(name, value)| option(&mut body, name, value));
+        }
+    }
+    // A choice among no tools is refused.
+    if !has_tools && !body.contains_key("tools") {
+        body.remove("tool_choice");
+    }
+    if caching {
+        cache::mark(&mut body);
+    }
+    Value::Object(body)
+}
+
+fn option(body: &mut Map<String, Value>, name: &str, value: &Value) {
+    match (name, value) {
+        // Part of a choice, such as that calls come one by one.
+        ("tool_choice", Value::Object(fields)) if !fields.contains_key("type") => {
+            let choice = body.entry(name).or_insert_with(|| json!({"type": "auto"}));
+            if choice["type"] != "none"
+                && let Some(choice) = choice.as_object_mut()
+            {
+                choice.extend(fields.clone());
+            }
+        }
+        _ => drop(body.insert(name.to_owned(), value.clone())),
+    }
+}
+
+fn tool(tool: &ToolDefinition) -> Option<Value> {
+    match tool {
+        ToolDefinition::Function { name, description, input_schema, provider_options } => {
+            let mut tool = json!({"name": name, "description": description, "input_schema": input_schema});
+            if let (Some(tool), Some(Value::Object(options))) =
+                (tool.as_object_mut(), provider_options.get(NAMESPACE))
+            {
+                tool.extend(options.clone());
+            }
+            Some(tool)
+        }
+        ToolDefinition::Provider { id, name, args } => {
+            let mut tool = json!({"type": id.strip_prefix("anthropic.")?, "name": name});
+            if let (Some(tool), Value::Object(args)) = (tool.as_object_mut(), args) {
+                tool.extend(args.clone());
+            }
+            Some(tool)
+        }
+        _ => None,
+    }
+}
+
+fn tool_choice(choice: &ToolChoice) -> Value {
+    match choice {
+        ToolChoice::None => json!({"type": "none"}),
+        ToolChoice::Auto => json!({"type": "auto"}),
+        ToolChoice::Required => json!({"type": "any"}),
+        ToolChoice::Tool(name) => json!({"type": "tool", "name": name}),
+    }
+}
+
+/// What the format has no place for, in words for [`ModelPart::Warnings`](chatwright_core::model::ModelPart::Warnings).
+pub(super) fn unsupported(call: &ModelCall) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (name, is_set) in [
+        ("seed", call.seed.is_some()),
+        ("presence_penalty", call.presence_penalty.is_some()),
+        ("frequency_penalty", call.frequency_penalty.is_some()),
+    ] {
+        if is_set {
+            warnings.push(format!("{name} is not supported"));
+        }
+    }
+    for definition in &call.tools {
+        if let (ToolDefinition::Provider { name, .. }, None) = (definition, tool(definition)) {
+            warnings.push(format!("the tool {name} of another provider was left out"));
+        }
+    }
+    for message in &call.prompt {
+        for part in &message.content {
+            let lost = match (message.role, part) {
+                (Role::User, Part::File { media_type, name, data, .. })
+                    if media(media_type, name.as_deref(), data).is_none() =>
+                {
+                    media_type
+                }
+                (Role::System | Role::Assistant, Part::File { media_type, .. }) => media_type,
+                (Role::Tool, Part::ToolResult { output: Output::Media { media_type, data, .. }, .. })
+                    if media(media_type, None, data).is_none() =>
+                {
+                    media_type
+                }
+                _ => continue,
+            };
+            let role = format!("{:?}", message.role).to_ascii_lowercase();
+            warnings.push(format!("a file of type {lost} in a {role} message was left out"));
+        }
+    }
+    warnings
+}
