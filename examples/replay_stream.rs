@@ -158,6 +158,5 @@ fn add(total: Usage, more: Usage) -> Usage {
         reasoning: sum(total.reasoning, more.reasoning),
         cache_read: sum(total.cache_read, more.cache_read),
         cache_write: sum(total.cache_write, more.cache_write),
-        ..total
     }
 }
