@@ -264,6 +264,10 @@ impl Chats {
             key: key(new.key.as_deref())?,
         };
         let receipt = self.command(chat, Command::Create(Box::new(create))).await?;
+        if let Some(Parent { root, .. }) = parent {
+            // Its family may have been archived since it joined. Otherwise whoever runs it finds out.
+            let _ = crate::family::follow(&self.deps, root, chat).await;
+        }
         Ok((chat, receipt))
     }
 
@@ -446,7 +450,11 @@ impl Chats {
         asked: impl Into<Asked>,
     ) -> Result<Receipt, Failed> {
         let key = key(asked.into().key.as_deref())?;
-        if !stop && let Some(known) = self.deps.reload(chat).await? {
+        if !stop
+            && let Some(known) = self.deps.reload(chat).await?
+            // One that was done before says so, whatever its members do now.
+            && !known.state.keys.iter().any(|seen| Some(seen.0) == key)
+        {
             crate::family::must_rest(&self.deps, chat, &known).await?;
         }
         let dead = self.dead_holder(chat).await?;
@@ -518,7 +526,8 @@ impl Chats {
         model: Option<Box<str>>,
         key: Option<KeyHash>,
     ) -> Result<Option<Box<str>>, Failed> {
-        if let (Some(name), Some(known)) = (&model, self.deps.reload(chat).await?)
+        if let Some(name) = &model
+            && let Some(known) = self.deps.reload(chat).await?
             && !known.state.keys.iter().any(|seen| Some(seen.0) == key)
         {
             self.check_model(Some(name), &known.head.index.organization).await?;

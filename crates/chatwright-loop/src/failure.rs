@@ -4,6 +4,7 @@ use std::fmt;
 
 use chatwright_config::{ConfigError, FillError, ReadError};
 use chatwright_core::error::{Advice, Kind, Reason, Verdict};
+use chatwright_core::model::FinishReason;
 use chatwright_core::port::Unresolved;
 
 use crate::models::NoModel;
@@ -51,6 +52,18 @@ fn sentence(error: &impl fmt::Display) -> String {
         first.make_ascii_uppercase();
     }
     text
+}
+
+/// A summary that would lose what it stands for.
+pub(crate) fn no_summary(finish: FinishReason, blank: bool) -> Option<Verdict> {
+    let (kind, why) = match finish {
+        FinishReason::ContentFilter => (Kind::ContentFilter, "a filter cut it"),
+        FinishReason::Length => (Kind::Generic, "it met its limit"),
+        FinishReason::Error => (Kind::Generic, "the provider ended it"),
+        _ if blank => (Kind::Generic, "the model wrote nothing"),
+        _ => return None,
+    };
+    Some(Verdict::of(kind).with_message(&format!("The conversation could not be summarised: {why}.")))
 }
 
 pub(crate) fn internal(error: &crate::feed::Failed) -> Verdict {

@@ -64,27 +64,14 @@ pub(crate) async fn must_rest(deps: &Deps, root: ChatId, chat: &Chat) -> Result<
 pub(crate) async fn archive_members(deps: &Deps, root: ChatId) -> Result<bool, Failed> {
     let Some(chat) = deps.reload(root).await? else { return Ok(true) };
     let Some(Archiving { stop }) = chat.state.archiving else { return Ok(true) };
+    let members = deps.members(root, &chat).await?;
     let mut done = true;
-    for id in deps.members(root, &chat).await? {
-        // One that never came to be is in no way.
-        let Some(member) = deps.reload(id).await?.filter(|member| !member.head.index.archived) else {
-            continue;
-        };
-        if member.state.archiving.is_some()
-            && member.head.holder.is_some()
-            && member_lives(deps, &member).await?
-        {
-            done = false;
-            continue;
-        }
-        let dead = deps.dead_holder_of(&member).await?;
-        let archive = Archive { scope: Scope::Member, stop, dead, key: None };
-        match deps.command_for(id, Command::Archive(archive)).await {
-            Ok((member, _)) => done &= member.head.index.archived,
-            Err(Failed::Refused(Refused::Archived)) => {}
+    for &member in &members {
+        match follow(deps, root, member).await {
+            Ok(followed) => done &= followed.done,
             Err(Failed::Refused(refused @ Refused::State { .. })) => {
                 // It has begun something meanwhile, and nobody said that it may be stopped.
-                unarchive(deps, root, None).await?;
+                take_back(deps, root, members).await?;
                 return Err(refused.into());
             }
             Err(error) => return Err(error),
@@ -100,8 +87,77 @@ pub(crate) async fn archive_members(deps: &Deps, root: ChatId) -> Result<bool, F
     Ok(done)
 }
 
-async fn member_lives(deps: &Deps, member: &Chat) -> Result<bool, Failed> {
-    Ok(deps.dead_holder_of(member).await?.is_none())
+/// How far a member has followed its root.
+pub(crate) struct Followed {
+    /// Both are archived, or neither is.
+    done: bool,
+    /// The last command that it took.
+    receipt: Option<Receipt>,
+}
+
+/// How often a member follows its root at once.
+const ROUNDS: u32 = 16;
+
+/// Archives a member whose root is archived or is to be, and takes it out of the archive under any other. Archivings, their
+/// ends and creations may meet here: whoever has changed a member looks at its root once more. One that never came to be is
+/// in no way.
+pub(crate) async fn follow(deps: &Deps, root: ChatId, member: ChatId) -> Result<Followed, Failed> {
+    let mut receipt = None;
+    for _ in 0..ROUNDS {
+        let (over, chat) = (deps.reload(root).await?, deps.reload(member).await?);
+        let Some((over, chat)) = over.zip(chat) else { return Ok(Followed { done: true, receipt }) };
+        let (archived, archiving) = (chat.head.index.archived, chat.state.archiving.is_some());
+        let command = match is_closed(&over) {
+            true if archived => return Ok(Followed { done: true, receipt }),
+            true => {
+                let dead = deps.dead_holder_of(&chat).await?;
+                if archiving && chat.head.holder.is_some() && dead.is_none() {
+                    return Ok(Followed { done: false, receipt });
+                }
+                let stop = over.state.archiving.is_none_or(|archiving| archiving.stop);
+                Command::Archive(Archive { scope: Scope::Member, stop, dead, key: None })
+            }
+            false if !archived && !archiving => return Ok(Followed { done: true, receipt }),
+            false => Command::Unarchive(Unarchive { member: true, key: None }),
+        };
+        match deps.command_for(member, command).await {
+            Ok((_, done)) => receipt = done,
+            Err(Failed::Refused(Refused::Archived | Refused::NotArchived)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Refused::Busy.into())
+}
+
+/// Whether a root is archived or is to be.
+fn is_closed(root: &Chat) -> bool {
+    root.head.index.archived || root.state.archiving.is_some()
+}
+
+/// Archives a member that came to be when its root was archived already. Gives whether it did.
+pub(crate) async fn archive_late(deps: &Deps, member: ChatId, chat: &Chat) -> Result<bool, Failed> {
+    let Some(root) = chat.head.index.root.filter(|_| chat.state.archiving.is_none()) else {
+        return Ok(false);
+    };
+    match deps.reload(root).await? {
+        Some(over) if is_closed(&over) => follow(deps, root, member).await.map(|_| true),
+        _ => Ok(false),
+    }
+}
+
+/// Ends an archiving, the root at last: until then, whoever finds that due goes on.
+async fn take_back(deps: &Deps, root: ChatId, members: Vec<ChatId>) -> Result<(), Failed> {
+    for member in members {
+        let unarchive = Command::Unarchive(Unarchive { member: true, key: None });
+        match deps.command_for(member, unarchive).await {
+            Ok(_) | Err(Failed::Refused(Refused::NotArchived | Refused::NotFound { .. })) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match unarchive(deps, root, None).await {
+        Ok(_) | Err(Failed::Refused(Refused::NotArchived)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes a family out of the archive: its root first, so that no member is active under an archived root.
@@ -110,16 +166,16 @@ pub(crate) async fn unarchive(
     root: ChatId,
     key: Option<chatwright_core::head::KeyHash>,
 ) -> Result<Receipt, Failed> {
-    let mut receipt = deps.command_for(root, Command::Unarchive(Unarchive { member: false, key })).await;
+    let mut receipt = match deps.command_for(root, Command::Unarchive(Unarchive { member: false, key })).await
+    {
+        // It may have been taken out before, and that was interrupted.
+        Err(Failed::Refused(Refused::NotArchived)) => None,
+        done => done?.1,
+    };
     let Some(chat) = deps.reload(root).await? else { return Err(Refused::NotFound { what: "chat" }.into()) };
     for member in deps.members(root, &chat).await? {
-        let unarchive = Command::Unarchive(Unarchive { member: true, key: None });
-        match deps.command_for(member, unarchive).await {
-            // The root was taken out before, and this was interrupted.
-            Ok(done) if matches!(receipt, Err(Failed::Refused(Refused::NotArchived))) => receipt = Ok(done),
-            Ok(_) | Err(Failed::Refused(Refused::NotArchived | Refused::NotFound { .. })) => {}
-            Err(error) => return Err(error),
-        }
+        let followed = follow(deps, root, member).await?;
+        receipt = receipt.or(followed.receipt);
     }
-    Ok(receipt?.1.expect("a command has a receipt"))
+    receipt.ok_or(Refused::NotArchived.into())
 }

@@ -3,84 +3,18 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use chatwright_conformance::{Chance, Flaky, FlakyRates};
+use chatwright_core::ChatId;
 use chatwright_core::head::Status;
-use chatwright_core::port::{ChatStore, CommitError, Due, DueAfter, StoreError, StoreErrorKind, Tool};
+use chatwright_core::port::Tool;
 use chatwright_core::tool::Effect;
-use chatwright_core::{ChatId, Commit, Head, Record, Revision, Seq, SessionId};
 use chatwright_loop::{Chats, NewMessage, Settings};
 use tokio::task::JoinSet;
 
-use common::{CountTool, World, new_chat, transcript, until};
-
-/// A way to the store that is cut after some commits: the next one is applied or not, and nothing is heard of it.
-struct Cut {
-    inner: Arc<dyn ChatStore>,
-    left: AtomicIsize,
-    last_is_applied: bool,
-}
-
-impl Cut {
-    fn is_cut(&self) -> bool {
-        self.left.load(Ordering::SeqCst) < 0
-    }
-
-    fn answer<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
-        if self.is_cut() { Err(gone()) } else { answer }
-    }
-}
-
-fn gone() -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, "cut")
-}
-
-#[async_trait]
-impl ChatStore for Cut {
-    async fn head(&self, chat: ChatId) -> Result<Option<Head>, StoreError> {
-        self.answer(self.inner.head(chat).await)
-    }
-
-    async fn commit(&self, commit: &Commit) -> Result<(), CommitError> {
-        match self.left.fetch_sub(1, Ordering::SeqCst) {
-            1.. => self.inner.commit(commit).await,
-            0 if self.last_is_applied => {
-                // It lands, and its answer is lost.
-                let _ = self.inner.commit(commit).await;
-                Err(gone().into())
-            }
-            _ => Err(gone().into()),
-        }
-    }
-
-    async fn records(&self, chat: ChatId, after: Seq, limit: usize) -> Result<Vec<Record>, StoreError> {
-        self.answer(self.inner.records(chat, after, limit).await)
-    }
-
-    async fn due(&self, after: Option<DueAfter>, limit: usize) -> Result<Vec<Due>, StoreError> {
-        self.answer(self.inner.due(after, limit).await)
-    }
-
-    async fn held(
-        &self,
-        session: SessionId,
-        after: Option<ChatId>,
-        limit: usize,
-    ) -> Result<Vec<ChatId>, StoreError> {
-        self.answer(self.inner.held(session, after, limit).await)
-    }
-
-    async fn revisions(&self, chats: &[ChatId]) -> Result<Vec<Option<Revision>>, StoreError> {
-        self.answer(self.inner.revisions(chats).await)
-    }
-
-    async fn purge(&self, chat: ChatId) -> Result<(), StoreError> {
-        self.inner.purge(chat).await
-    }
-}
+use common::doors::Cut;
+use common::{CountTool, World, check_log, new_chat, transcript, until};
 
 fn tools(once: Effect) -> (Vec<Arc<CountTool>>, Vec<Arc<dyn Tool>>) {
     let tools = vec![
@@ -101,7 +35,7 @@ async fn cut_run(left: isize, last_is_applied: bool, effect: Effect) -> (Vec<Str
     let (chat, _) = whole.create(new_chat("use a,b,c,a")).await.expect("created");
     whole.send(chat, NewMessage::text("and then?")).await.expect("queued");
 
-    let cut = Arc::new(Cut { inner: world.store.clone(), left: AtomicIsize::new(left), last_is_applied });
+    let cut = Cut::after(world.store.clone(), left, last_is_applied);
     let mut first = world.ports(common::RuleModel::new(common::echo), ports.clone());
     first.chats = cut.clone();
     let first = Chats::new(first, Settings::default()).expect("a valid setup");
@@ -125,29 +59,6 @@ async fn cut_run(left: isize, last_is_applied: bool, effect: Effect) -> (Vec<Str
     until(&second, chat, Status::Waiting).await;
     check_log(&common::records(&second, chat).await);
     (transcript(&second, chat).await, counters[2].started(), was_cut)
-}
-
-/// Every gen is opened once, sealed once, and one at a time; every commit begins with its operation.
-fn check_log(records: &[Record]) {
-    let mut open: Option<u64> = None;
-    let mut newest = 0;
-    for record in records {
-        let body: serde_json::Value = record.body.decode().expect("JSON");
-        let r#gen = body["data"]["gen"].as_u64();
-        match record.kind.name() {
-            "attempt.started" | "batch.started" => {
-                assert_eq!(open, None, "a gen is opened while another is open");
-                assert!(r#gen > Some(newest), "gens rise");
-                (open, newest) = (r#gen, r#gen.unwrap_or(0));
-            }
-            "attempt.ended" | "attempt.failed" | "batch.ended" => {
-                assert_eq!(open, r#gen, "a gen is sealed that is not open");
-                open = None;
-            }
-            _ => {}
-        }
-    }
-    assert_eq!(open, None, "every gen is sealed at rest");
 }
 
 #[tokio::test(start_paused = true)]

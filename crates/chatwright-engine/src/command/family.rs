@@ -40,7 +40,9 @@ pub(super) fn archive(
         return Err(Act::ArchiveRest.wrong_state(phase).into());
     }
     let seq = change.push(ChatArchiving { stop: archive.stop, key: archive.key })?;
-    change.state.archiving = Some(Archiving { stop: archive.stop });
+    // What another archiving may stop, it may.
+    let may_stop = archive.stop || chat.state.archiving.is_some_and(|archiving| archiving.stop);
+    change.state.archiving = Some(Archiving { stop: may_stop });
     change.members_archived = !members;
     if at_rest(chat.state.status) {
         change.come_to_rest()?;

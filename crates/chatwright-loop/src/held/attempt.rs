@@ -236,13 +236,9 @@ impl Held {
         answer: Accumulator,
         preview: Preview,
     ) {
-        let (usage, off) = (answer.usage(), answer.units());
-        if open.kind == UnitKind::Compaction
-            && let Streamed::Ended { .. } = streamed
-            && !matches!(answer.end(), Some(End::Failure(_)))
-        {
-            return self.summarised(open, answer).await;
-        }
+        let summarises = open.kind == UnitKind::Compaction;
+        // Nothing of a summary is shown while it is written.
+        let (usage, off) = (answer.usage(), if summarises { 0 } else { answer.units() });
         if let Streamed::Lost = streamed {
             return self.observe_end(open, AttemptEnd::Aborted, usage);
         }
@@ -265,6 +261,10 @@ impl Held {
                 let verdict = self.verdict(failure);
                 gate.heed(&verdict);
                 failed(Box::new(verdict))
+            }
+            (Streamed::Ended { output_limit }, _) if summarises => {
+                let finish = answer.finish_reason().filter(|_| !output_limit).unwrap_or(FinishReason::Length);
+                (self.summarised(&answer, finish, next.clone()), AttemptEnd::Finished(finish))
             }
             (Streamed::Ended { output_limit }, end) => {
                 let finish = answer.finish_reason().unwrap_or(FinishReason::Length);

@@ -44,6 +44,7 @@ impl Held {
             Status::Waiting | Status::Error if chat.state.archiving.is_some() => {
                 return crate::family::archive_members(deps, id).await.map(|_| None);
             }
+            _ if crate::family::archive_late(deps, id, &chat).await? => return Ok(None),
             _ => {}
         }
         // Subscribe before read: nothing that happens from here on is missed.

@@ -2,10 +2,11 @@ use chatwright_core::Seq;
 use chatwright_core::accumulator::Accumulator;
 use chatwright_core::content::Part;
 use chatwright_core::head::OpenGen;
-use chatwright_core::model::{Message, ModelCall, Role, Usage};
-use chatwright_engine::{Compacted, Item, Summary, Work};
+use chatwright_core::model::{FinishReason, Message, ModelCall, Role, Usage};
+use chatwright_engine::{Compacted, Item, Next, Summary, Work};
 
 use super::Held;
+use crate::failure;
 use crate::models::Chosen;
 
 const INSTRUCTION: &str = "Summarise the conversation above for yourself: it will be replaced by your summary, and you \
@@ -42,18 +43,20 @@ impl Held {
         self.feed(open.r#gen, Work::Compacted(Box::new(compacted))).await;
     }
 
-    /// The model has written its summary. One without words is none.
-    pub(super) async fn summarised(&mut self, open: &OpenGen, answer: Accumulator) {
-        let (usage, next) = (answer.usage(), self.next().await);
+    /// What becomes of what the model has written. A summary without words, or one that was cut, is none: the context stays as
+    /// it is.
+    pub(super) fn summarised(&self, answer: &Accumulator, finish: FinishReason, next: Next) -> Work {
+        let usage = answer.usage();
         let words = |part: &Part| matches!(part, Part::Text { .. }) && !part.is_blank();
         let content: Vec<Part> = answer.content().into_iter().filter(words).collect();
-        let range = self.summary_range().filter(|_| !content.is_empty());
-        let summary = range.map(|(covers_to, from)| {
+        if let Some(verdict) = failure::no_summary(finish, content.is_empty()) {
+            return Work::Failed { verdict: Box::new(verdict), usage, partial: None };
+        }
+        let summary = self.summary_range().map(|(covers_to, from)| {
             let (tokens_before, tokens_after) = (usage.input, usage.output);
             Summary { covers_to, from, content, tokens_before, tokens_after }
         });
         let estimated = usage.is_empty();
-        let compacted = Compacted { summary, usage, estimated, off: 0, next };
-        self.feed(open.r#gen, Work::Compacted(Box::new(compacted))).await;
+        Work::Compacted(Box::new(Compacted { summary, usage, estimated, off: 0, next }))
     }
 }

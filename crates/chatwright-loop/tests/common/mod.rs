@@ -1,6 +1,8 @@
 //! A process in a test: stores in memory, a model that answers by rule, tools that count.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
+pub mod doors;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,6 +20,7 @@ use chatwright_loop::{Chats, NewChat, Ports, Settings};
 use chatwright_memory::{MemoryBus, MemoryLiveLog, MemorySessions, MemoryStore, SeededIds};
 use futures::StreamExt;
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Time that passes with tokio's, so that a paused test controls it.
@@ -184,6 +187,8 @@ impl Tool for CountTool {
 pub struct World {
     pub clock: Arc<TokioClock>,
     pub store: Arc<Counting<MemoryStore>>,
+    /// The same, not counted.
+    pub memory: MemoryStore,
     pub sessions: MemorySessions,
     pub bus: MemoryBus,
     pub seeds: AtomicUsize,
@@ -192,8 +197,10 @@ pub struct World {
 impl World {
     pub fn new() -> Self {
         let clock = TokioClock::new();
+        let memory = MemoryStore::new(clock.clone());
         Self {
-            store: Arc::new(Counting::new(MemoryStore::new(clock.clone()))),
+            store: Arc::new(Counting::new(memory.clone())),
+            memory,
             sessions: MemorySessions::new(clock.clone()),
             bus: MemoryBus::new(),
             clock,
@@ -299,4 +306,35 @@ pub async fn transcript(chats: &Chats, chat: ChatId) -> Vec<String> {
 
 pub fn store(world: &World) -> Arc<dyn ChatStore> {
     world.store.clone()
+}
+
+/// Every gen is opened once, sealed once, and one at a time; every commit begins with its operation.
+pub fn check_log(records: &[Record]) {
+    let mut open: Option<u64> = None;
+    let mut newest = 0;
+    for record in records {
+        let body: serde_json::Value = record.body.decode().expect("JSON");
+        let r#gen = body["data"]["gen"].as_u64();
+        match record.kind.name() {
+            "attempt.started" | "batch.started" => {
+                assert_eq!(open, None, "a gen is opened while another is open");
+                assert!(r#gen > Some(newest), "gens rise");
+                (open, newest) = (r#gen, r#gen.unwrap_or(0));
+            }
+            "attempt.ended" | "attempt.failed" | "batch.ended" => {
+                assert_eq!(open, r#gen, "a gen is sealed that is not open");
+                open = None;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(open, None, "every gen is sealed at rest");
+}
+
+/// Runs a worker of this process for as long as the set lives.
+pub fn work(chats: &Chats) -> JoinSet<()> {
+    let worker = chats.worker();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { worker.run(std::future::pending()).await });
+    tasks
 }
