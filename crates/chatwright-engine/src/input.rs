@@ -607,6 +607,11 @@ pub fn hash(text: &str) -> KeyHash {
     KeyHash(Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).as_u128())
 }
 
+/// The same of content, as it is stored.
+pub fn hash_of(content: &[Part]) -> KeyHash {
+    hash(&serde_json::to_string(content).expect("content encodes"))
+}
+
 /// A result that no tool gave.
 pub(crate) fn synthetic(ordinal: u32, origin: ResultOrigin, words: &str) -> CallResult {
     CallResult { ordinal, output: Output::error(words), origin }

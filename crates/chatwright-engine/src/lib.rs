@@ -23,7 +23,7 @@ pub use history::{Call, History, Item, calls};
 pub use input::{
     Answer, Archive, Busy, Claim, Clear, Command, Compact, Compacted, Create, Decide, Edit, Fence, Free,
     Input, Interrupt, Join, Next, Parent, Plan, Planned, Queue, QueueAct, Rules, Scope, Send, Set, Stopped,
-    Submit, Summary, Unarchive, Work, hash,
+    Submit, Summary, Unarchive, Work, hash, hash_of,
 };
 pub use refused::{NotDone, Refused};
 pub use step::{Receipt, Step, receipt_of, step};

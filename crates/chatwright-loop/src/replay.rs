@@ -2,7 +2,7 @@
 
 use chatwright_core::Record;
 use chatwright_core::record::Body;
-use chatwright_engine::{Command, Input, QueueAct, Receipt, receipt_of};
+use chatwright_engine::{Command, Input, QueueAct, Receipt, hash_of, receipt_of};
 
 /// The receipt of the first command, or `None` if that was another one.
 pub(crate) fn receipt(input: &Input, record: &Record) -> Option<Receipt> {
@@ -20,7 +20,9 @@ pub(crate) fn receipt(input: &Input, record: &Record) -> Option<Receipt> {
                 && create.content.is_empty() == created.first.is_none()
         }
         (Command::Interrupt(_), Body::InterruptRequested(_)) => true,
-        (Command::Edit(edit), Body::HistoryCut(cut)) => edit.seq == cut.from && cut.message.is_some(),
+        (Command::Edit(edit), Body::HistoryCut(cut)) => {
+            edit.seq == cut.from && cut.content_hash == Some(hash_of(&edit.content))
+        }
         (Command::Queue(queue), Body::QueueRemoved(removed)) => {
             queue.act == QueueAct::Remove && removed.ids == [queue.id]
         }

@@ -538,7 +538,9 @@ async fn the_same_key_gives_the_first_receipt_and_another_body_is_refused(world:
     edit.key = Some("edit".to_owned());
     let first = chat.edit(edit.clone()).await.expect("edited");
     until(&chat, Status::Waiting).await;
-    assert_eq!(chat.edit(edit).await.expect("the same"), first);
+    assert_eq!(chat.edit(edit.clone()).await.expect("the same"), first);
+    edit.content = vec![Part::text("eins")];
+    assert_eq!(refusal(chat.edit(edit).await.expect_err("another body")), Refused::KeyReused);
     assert_eq!(seen(&chat).await, ["user: uno", "model: re user: uno"], "once");
     let first = chat.clear(key("clear")).await.expect("at rest");
     assert_eq!(chat.clear(key("clear")).await.expect("the same"), first);

@@ -696,6 +696,9 @@ pub struct HistoryCut {
     /// The message that takes its place: its record follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<MessageId>,
+    /// A hash of what that message says, where a client key may bring the command again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_hash: Option<KeyHash>,
     /// The client key of the command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyHash>,

@@ -122,7 +122,10 @@ fn a_cut_takes_what_is_after_it_and_results_too() {
     view.apply(&commit(
         8,
         10,
-        vec![record(9, HistoryCut { from: seq(7), message: None, key: None }), user(10, "Instead")],
+        vec![
+            record(9, HistoryCut { from: seq(7), message: None, content_hash: None, key: None }),
+            user(10, "Instead"),
+        ],
     ));
     let ids: Vec<_> = view.transcript().messages.iter().map(|message| message.id).collect();
     assert_eq!(ids, [id(1), id(3), id(10)]);

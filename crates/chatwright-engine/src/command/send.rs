@@ -9,7 +9,7 @@ use super::stop::stop;
 use super::{check_content, check_model, remember, run};
 use crate::change::Change;
 use crate::history::Item;
-use crate::input::{Busy, Edit, Send};
+use crate::input::{Busy, Edit, Send, hash_of};
 use crate::step::{Receipt, Step};
 use crate::{Chat, NotDone, Refused};
 
@@ -92,7 +92,13 @@ pub(super) fn edit(mut change: Change<'_>, chat: &Chat, op: OpId, edit: &Edit) -
         change.state.context_from = before.map_or(Seq::new(1), |(from, _)| from);
         change.state.anchor = before.map(|(_, anchor)| anchor);
     }
-    let seq = change.push(HistoryCut { from: edit.seq, message: Some(edit.message), key: edit.key })?;
+    let content_hash = edit.key.map(|_| hash_of(&edit.content));
+    let seq = change.push(HistoryCut {
+        from: edit.seq,
+        message: Some(edit.message),
+        content_hash,
+        key: edit.key,
+    })?;
     remember(&mut change.state, edit.key, seq);
     displace(&mut change)?;
     // They are cut away with their message.

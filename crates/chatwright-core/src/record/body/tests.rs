@@ -213,7 +213,8 @@ fn samples() -> Vec<Body> {
         InterruptRequested { by: Some(user.clone()), key }.into(),
         TurnEnded { reason: StopReason::Length }.into(),
         ChatError { error }.into(),
-        HistoryCut { from: Seq::new(5), message: Some(message()), key }.into(),
+        HistoryCut { from: Seq::new(5), message: Some(message()), content_hash: Some(KeyHash(0xdef)), key }
+            .into(),
         CompactionRequested { by: Some(user.clone()), key }.into(),
         ContextCompacted {
             previous: Some(Seq::new(2)),

@@ -33,7 +33,10 @@ fn a_record() -> impl Strategy<Value = Record> {
         1 => started(n, r#gen, 2),
         2 => ended(n, r#gen, Outcome::Committed),
         3 => assistant(n, r#gen, 2, "Hello"),
-        _ => record(n, crate::record::HistoryCut { from: Seq::new(r#gen), message: None, key: None }),
+        _ => record(
+            n,
+            crate::record::HistoryCut { from: Seq::new(r#gen), message: None, content_hash: None, key: None },
+        ),
     })
 }
 

@@ -86,7 +86,9 @@ async fn a_snapshot_is_bounded_in_bytes_too() {
 async fn what_cuts_took_away_is_not_in_a_snapshot_and_makes_room() {
     let mut world = World::new().await;
     let mut uncut = Client::new(&world, Resume::Nothing).await;
-    let cut = |from| Body::HistoryCut(HistoryCut { from: Seq::new(from), message: None, key: None });
+    let cut = |from| {
+        Body::HistoryCut(HistoryCut { from: Seq::new(from), message: None, content_hash: None, key: None })
+    };
     for n in 0..150 {
         world.commit(vec![said(10_000 + n, "old")]).await;
     }

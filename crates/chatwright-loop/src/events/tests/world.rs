@@ -262,7 +262,7 @@ impl World {
         if !ids.is_empty() {
             bodies.push(QueueRemoved { ids, key: None }.into());
         }
-        bodies.push(HistoryCut { from, message: None, key: None }.into());
+        bodies.push(HistoryCut { from, message: None, content_hash: None, key: None }.into());
         bodies.push(self.user());
         self.commit(bodies).await;
         self.said.push(self.last_seq());
