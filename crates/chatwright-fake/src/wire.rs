@@ -2,6 +2,7 @@
 
 mod chat;
 mod messages;
+mod responses;
 
 use serde_json::Value;
 
@@ -13,15 +14,18 @@ pub(crate) enum Wire {
     Chat(usize),
     /// Anthropic's Messages.
     Messages(messages::Reply),
+    /// OpenAI's Responses.
+    Responses(responses::Reply),
 }
 
 impl Wire {
     /// The format of a path.
     pub(crate) fn of(path: &str) -> Self {
         let path = path.split('?').next().unwrap_or_default();
-        match path.ends_with("/messages") {
-            true => Self::Messages(messages::Reply::default()),
-            false => Self::Chat(0),
+        match path.rsplit('/').next() {
+            Some("messages") => Self::Messages(messages::Reply::default()),
+            Some("responses") => Self::Responses(responses::Reply::default()),
+            _ => Self::Chat(0),
         }
     }
 
@@ -30,6 +34,7 @@ impl Wire {
         match self {
             Self::Chat(_) => chat::messages(body),
             Self::Messages(_) => messages::messages(body),
+            Self::Responses(_) => responses::messages(body),
         }
     }
 
@@ -41,6 +46,8 @@ impl Wire {
                 chat::events(step, calls).iter().map(|data| format!("data: {data}\n\n")).collect()
             }
             Self::Messages(reply) => reply.events(step),
+            Self::Responses(_) if *step == Step::Ping => vec![": ping\n\n".to_owned()],
+            Self::Responses(reply) => reply.events(step),
         }
     }
 }

@@ -8,13 +8,17 @@ use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::{AnthropicMessages, AnthropicMessagesBuilder, InvalidModel, OpenAiChat, OpenAiChatBuilder, http};
+use crate::{
+    AnthropicMessages, AnthropicMessagesBuilder, InvalidModel, OpenAiChat, OpenAiChatBuilder,
+    OpenAiResponses, http,
+};
 
 /// Makes models of what is configured, by the protocol of their provider:
 ///
 /// | protocol | model | options of the provider's row, all `false` by default |
 /// |---|---|---|
 /// | `openai_chat` | [`OpenAiChat`] | `end_after_finish`, `no_content_type`, `max_tokens` and `no_stream_options`, as the methods of [`OpenAiChatBuilder`] |
+/// | `openai_responses` | [`OpenAiResponses`] | none |
 /// | `anthropic_messages` | [`AnthropicMessages`] | `no_prompt_caching`, as the method of [`AnthropicMessagesBuilder`] |
 ///
 /// All models share one HTTP client.
@@ -90,6 +94,25 @@ impl HttpModels {
         builder.client(self.client_for()?).build().map_err(refused)
     }
 
+    fn openai_responses(
+        &self,
+        provider: &Configured<ProviderConfig>,
+        model: &Configured<ModelConfig>,
+        key: Option<&SecretString>,
+    ) -> Result<OpenAiResponses, Box<str>> {
+        let mut builder = OpenAiResponses::builder(&*model.model).provider(&*provider.id);
+        if let Some(url) = &provider.base_url {
+            builder = builder.base_url(&**url);
+        }
+        if let Some(key) = key {
+            builder = builder.key(key.expose_secret());
+        }
+        if let Some(name) = provider.options.keys().next() {
+            return Err(unknown_option(name));
+        }
+        builder.client(self.client_for()?).build().map_err(refused)
+    }
+
     fn anthropic_messages(
         &self,
         provider: &Configured<ProviderConfig>,
@@ -159,11 +182,12 @@ impl ModelResolver for HttpModels {
         let key = key.as_ref();
         let made: Result<Arc<dyn LanguageModel>, Box<str>> = match &*provider.protocol {
             "openai_chat" => self.openai_chat(provider, model, key).map(|model| Arc::new(model) as _),
+            "openai_responses" => self.openai_responses(provider, model, key).map(|model| Arc::new(model) as _),
             "anthropic_messages" => {
                 self.anthropic_messages(provider, model, key).map(|model| Arc::new(model) as _)
             }
             other => Err(format!(
-                "its provider speaks {}, and known are \"openai_chat\" and \"anthropic_messages\"",
+                "its provider speaks {}, and known are \"openai_chat\", \"openai_responses\" and \"anthropic_messages\"",
                 shown(other)
             )
             .into()),

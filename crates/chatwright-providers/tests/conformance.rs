@@ -7,7 +7,7 @@ use chatwright_conformance::language_model::{
 };
 use chatwright_core::port::LanguageModel;
 use chatwright_fake::{FakeServer, Reply, Script, Step};
-use chatwright_providers::{AnthropicMessages, OpenAiChat};
+use chatwright_providers::{AnthropicMessages, OpenAiChat, OpenAiResponses};
 
 const SCRIPTS: [ModelScript; 5] = [
     ModelScript::Complete,
@@ -69,12 +69,20 @@ fn openai_chat(url: String, key: &str) -> Arc<dyn LanguageModel> {
     Arc::new(OpenAiChat::builder("fake").base_url(url).key(key).build().expect("a valid address"))
 }
 
+fn openai_responses(url: String, key: &str) -> Arc<dyn LanguageModel> {
+    Arc::new(OpenAiResponses::builder("fake").base_url(url).key(key).build().expect("a valid address"))
+}
+
 fn anthropic_messages(url: String, key: &str) -> Arc<dyn LanguageModel> {
     Arc::new(AnthropicMessages::builder("fake").base_url(url).key(key).build().expect("a valid address"))
 }
 
 mod openai_chat {
     chatwright_conformance::language_model!(super::Rig::start(super::openai_chat).await);
+}
+
+mod openai_responses {
+    chatwright_conformance::language_model!(super::Rig::start(super::openai_responses).await);
 }
 
 mod anthropic_messages {

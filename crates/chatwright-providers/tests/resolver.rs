@@ -62,6 +62,10 @@ mod openai_chat {
     chatwright_conformance::model_resolver!(super::Rig::start("openai_chat").await);
 }
 
+mod openai_responses {
+    chatwright_conformance::model_resolver!(super::Rig::start("openai_responses").await);
+}
+
 mod anthropic_messages {
     chatwright_conformance::model_resolver!(super::Rig::start("anthropic_messages").await);
 }
@@ -73,6 +77,13 @@ async fn the_protocol_the_key_and_the_options_of_a_provider_reach_the_server() {
             "openai_chat",
             json!({}),
             "/v1/chat/completions",
+            ("authorization", format!("Bearer {SECRET}")),
+            false,
+        ),
+        (
+            "openai_responses",
+            json!({}),
+            "/v1/responses",
             ("authorization", format!("Bearer {SECRET}")),
             false,
         ),
@@ -101,14 +112,20 @@ async fn the_protocol_the_key_and_the_options_of_a_provider_reach_the_server() {
 
 #[tokio::test]
 async fn options_of_another_protocol_are_told() {
-    let rig = Rig::start("anthropic_messages").await;
-    let (mut provider, model) = rig.rows(Resolves::ToAModel);
-    for (name, value, why) in [
-        ("max_tokens", json!(true), "has the option \"max_tokens\", which nobody knows"),
-        ("no_prompt_caching", json!("yes"), "is neither true nor false"),
+    for (protocol, name, value, why) in [
+        (
+            "anthropic_messages",
+            "max_tokens",
+            json!(true),
+            "has the option \"max_tokens\", which nobody knows",
+        ),
+        ("anthropic_messages", "no_prompt_caching", json!("yes"), "is neither true nor false"),
+        ("openai_responses", "max_tokens", json!(true), "has the option \"max_tokens\", which nobody knows"),
     ] {
+        let rig = Rig::start(protocol).await;
+        let (mut provider, model) = rig.rows(Resolves::ToAModel);
         provider.value.options = [(name.into(), value)].into();
         let error = rig.resolver().resolve(&provider, &model).await.err().expect("refused");
-        assert!(error.to_string().contains(why), "{error}");
+        assert!(error.to_string().contains(why), "{protocol}: {error}");
     }
 }

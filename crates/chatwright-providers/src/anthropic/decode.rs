@@ -3,10 +3,11 @@ use chatwright_core::model::{Finish, FinishReason, ModelPart, Usage};
 use serde_json::{Map, Value};
 
 use super::block::{Block, Call, Stopped};
-use super::event::{Event, Message, add_usage, field, finish_reason, optional};
+use super::event::{Event, Message, add_usage, finish_reason};
 use super::metadata;
 use super::result::items;
 use crate::endpoint::in_stream;
+use crate::raw::{field, optional};
 
 /// Most blocks of one answer.
 const BLOCKS_MAX: usize = 4_096;

@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::raw::{count, field, word};
+
 /// An event. Its fields are decoded only where its type is known, so that a new type may have any of them in any shape.
 #[derive(Deserialize)]
 pub(super) struct Event<'a> {
@@ -73,23 +75,6 @@ impl<'a> Event<'a> {
     }
 }
 
-/// A field of a known event.
-///
-/// # Errors
-/// It is not there, or of another type.
-pub(super) fn field<'a, T: Deserialize<'a>>(name: &str, raw: Option<&'a RawValue>) -> Result<T, String> {
-    let raw = raw.ok_or_else(|| format!("it has no {name}"))?;
-    serde_json::from_str(raw.get()).map_err(|error| format!("{name}: {error}"))
-}
-
-/// The same where it may be left out.
-pub(super) fn optional<'a, T: Deserialize<'a> + Default>(
-    name: &str,
-    raw: Option<&'a RawValue>,
-) -> Result<T, String> {
-    raw.map_or_else(|| Ok(T::default()), |raw| field(name, Some(raw)))
-}
-
 impl Delta<'_> {
     pub(super) fn text(&self) -> Result<String, String> {
         field("text", self.text)
@@ -112,13 +97,6 @@ impl Delta<'_> {
     }
 }
 
-/// A string that stays where it is if it can.
-fn word(raw: &RawValue) -> Result<Cow<'_, str>, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Word<'a>(#[serde(borrow)] Cow<'a, str>);
-    serde_json::from_str(raw.get()).map(|Word(word)| word)
-}
-
 /// Adds what is reported so far: counts are totals, and what an event leaves out stays as it was. What [`Usage`] has no place
 /// for, such as searches and the passes of a compaction, stays in `rest`.
 pub(super) fn add_usage(usage: &mut Usage, rest: &mut Map<String, Value>, reported: Map<String, Value>) {
@@ -136,10 +114,7 @@ pub(super) fn add_usage(usage: &mut Usage, rest: &mut Map<String, Value>, report
                 continue;
             }
         };
-        // A few servers write counts as decimals; a negative or a broken one is not a count.
-        let count =
-            value.as_u64().or_else(|| value.as_f64().filter(|n| (0.0..9e15).contains(n)).map(|n| n as u64));
-        *place = count.or(*place);
+        *place = count(&value).or(*place);
     }
 }
 

@@ -1,0 +1,133 @@
+use chatwright_core::content::{Output, Part};
+use chatwright_core::model::{ModelCall, ModelId, Role, ToolChoice, ToolDefinition};
+use serde_json::{Map, Value, json};
+
+use super::prompt::{input, media};
+use super::{NAMESPACE, attached};
+
+/// The body of a request. Options under `openai`, and under the provider's own name, are merged in at the top level untouched.
+pub(super) fn body(id: &ModelId, call: &ModelCall) -> Value {
+    let mut body = Map::new();
+    body.insert("model".into(), id.model.as_ref().into());
+    body.insert("stream".into(), true.into());
+    body.insert("store".into(), false.into());
+    // Without it thoughts could not be sent back.
+    body.insert("include".into(), json!(["reasoning.encrypted_content"]));
+    body.insert("input".into(), input(&call.prompt).into());
+    let tools: Vec<Value> = call.tools.iter().filter_map(|definition| tool(id, definition)).collect();
+    let has_tools = !tools.is_empty();
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(name.into(), value);
+        }
+    };
+    set("tools", has_tools.then(|| tools.into()));
+    set("tool_choice", call.tool_choice.as_ref().map(|choice| tool_choice(id, call, choice)));
+    set("max_output_tokens", call.max_output_tokens.map(Into::into));
+    set("temperature", call.temperature.map(Into::into));
+    set("top_p", call.top_p.map(Into::into));
+    for name in [NAMESPACE, &id.provider] {
+        if let Some(Value::Object(options)) = call.provider_options.get(name) {
+            body.extend(options.clone());
+        }
+    }
+    // A choice among no tools is refused.
+    if !body.contains_key("tools") {
+        body.remove("tool_choice");
+    }
+    Value::Object(body)
+}
+
+fn tool(model: &ModelId, tool: &ToolDefinition) -> Option<Value> {
+    match tool {
+        ToolDefinition::Function { name, description, input_schema, provider_options } => {
+            // Strict is the provider's default, and would change what the schema says.
+            let mut tool = json!({"type": "function", "name": name, "description": description,
+                "parameters": input_schema, "strict": false});
+            if let (Some(tool), Some(Value::Object(options))) =
+                (tool.as_object_mut(), provider_options.get(NAMESPACE))
+            {
+                tool.extend(options.clone());
+            }
+            Some(tool)
+        }
+        ToolDefinition::Provider { id, args, .. } => {
+            let mut tool = json!({"type": hosted(model, id)?});
+            if let (Some(tool), Value::Object(args)) = (tool.as_object_mut(), args) {
+                tool.extend(args.clone());
+            }
+            Some(tool)
+        }
+        _ => None,
+    }
+}
+
+/// The type of a tool that this provider runs, by its id.
+fn hosted<'a>(model: &ModelId, id: &'a str) -> Option<&'a str> {
+    let (of, kind) = id.split_once('.')?;
+    (of == NAMESPACE || *of == *model.provider).then_some(kind)
+}
+
+fn tool_choice(model: &ModelId, call: &ModelCall, choice: &ToolChoice) -> Value {
+    let of_provider = |wanted: &str| {
+        call.tools.iter().find_map(|definition| match definition {
+            ToolDefinition::Provider { id, name, .. } if **name == *wanted => hosted(model, id),
+            _ => None,
+        })
+    };
+    match choice {
+        ToolChoice::None => "none".into(),
+        ToolChoice::Auto => "auto".into(),
+        ToolChoice::Required => "required".into(),
+        ToolChoice::Tool(name) => match of_provider(name) {
+            Some(kind) => json!({"type": kind}),
+            None => json!({"type": "function", "name": name}),
+        },
+    }
+}
+
+/// What the format has no place for, in words for [`ModelPart::Warnings`](chatwright_core::model::ModelPart::Warnings).
+pub(super) fn unsupported(id: &ModelId, call: &ModelCall) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (name, is_set) in [
+        ("top_k", call.top_k.is_some()),
+        ("seed", call.seed.is_some()),
+        ("presence_penalty", call.presence_penalty.is_some()),
+        ("frequency_penalty", call.frequency_penalty.is_some()),
+        ("stop_sequences", !call.stop_sequences.is_empty()),
+    ] {
+        if is_set {
+            warnings.push(format!("{name} is not supported"));
+        }
+    }
+    for definition in &call.tools {
+        if let (ToolDefinition::Provider { name, .. }, None) = (definition, tool(id, definition)) {
+            warnings.push(format!("the tool {name} of another provider was left out"));
+        }
+    }
+    for message in &call.prompt {
+        for part in &message.content {
+            let lost = match (message.role, part) {
+                (Role::User, Part::File { media_type, name, data, .. })
+                    if media(media_type, name.as_deref(), data).is_none() =>
+                {
+                    media_type
+                }
+                // What this provider drew goes back as the item that it was.
+                (Role::Assistant, Part::File { metadata, .. }) if attached(metadata, "item").is_some() => {
+                    continue;
+                }
+                (Role::System | Role::Assistant, Part::File { media_type, .. }) => media_type,
+                (Role::Tool, Part::ToolResult { output: Output::Media { media_type, data, .. }, .. })
+                    if media(media_type, None, data).is_none() =>
+                {
+                    media_type
+                }
+                _ => continue,
+            };
+            let role = format!("{:?}", message.role).to_ascii_lowercase();
+            warnings.push(format!("a file of type {lost} in a {role} message was left out"));
+        }
+    }
+    warnings
+}
