@@ -1,8 +1,8 @@
 //! A scripted language model, in process and over real HTTP.
 //!
 //! A [`Script`] says what the model does at each request. [`ScriptedModel`] plays it in process; [`FakeServer`] plays it on
-//! loopback in the wire formats of OpenAI's Chat Completions and Responses and of Anthropic's Messages, faults included: stalls,
-//! cut streams, error statuses, garbage.
+//! loopback in the wire formats of OpenAI's Chat Completions and Responses, Anthropic's Messages and Google's Gemini, faults
+//! included: stalls, cut streams, error statuses, garbage.
 //!
 //! ```
 //! use chatwright_fake::{Reply, Script, ScriptedModel};

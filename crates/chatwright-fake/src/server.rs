@@ -17,8 +17,8 @@ use crate::wire::Wire;
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A provider on loopback that plays a [`Script`] in the wire format of what it is asked for: of Anthropic's Messages under
-/// `…/messages`, of OpenAI's Responses under `…/responses`, and of OpenAI's Chat Completions under any other
-/// path. It stops when it is dropped.
+/// `…/messages`, of OpenAI's Responses under `…/responses`, of Google's Gemini at `…:streamGenerateContent`, and of OpenAI's Chat
+/// Completions under any other path. It stops when it is dropped.
 pub struct FakeServer {
     address: SocketAddr,
     state: Arc<State>,

@@ -1,6 +1,7 @@
 //! The wire formats.
 
 mod chat;
+mod gemini;
 mod messages;
 mod responses;
 
@@ -16,6 +17,8 @@ pub(crate) enum Wire {
     Messages(messages::Reply),
     /// OpenAI's Responses.
     Responses(responses::Reply),
+    /// Google's Gemini.
+    Gemini(gemini::Reply),
 }
 
 impl Wire {
@@ -25,6 +28,7 @@ impl Wire {
         match path.rsplit('/').next() {
             Some("messages") => Self::Messages(messages::Reply::default()),
             Some("responses") => Self::Responses(responses::Reply::default()),
+            Some(last) if last.ends_with(":streamGenerateContent") => Self::Gemini(gemini::Reply::default()),
             _ => Self::Chat(0),
         }
     }
@@ -35,6 +39,7 @@ impl Wire {
             Self::Chat(_) => chat::messages(body),
             Self::Messages(_) => messages::messages(body),
             Self::Responses(_) => responses::messages(body),
+            Self::Gemini(_) => gemini::messages(body),
         }
     }
 
@@ -48,6 +53,7 @@ impl Wire {
             Self::Messages(reply) => reply.events(step),
             Self::Responses(_) if *step == Step::Ping => vec![": ping\n\n".to_owned()],
             Self::Responses(reply) => reply.events(step),
+            Self::Gemini(reply) => reply.events(step),
         }
     }
 }

@@ -27,8 +27,9 @@ use crate::sse::SseEvent;
 /// Where this adapter finds its options, and keeps the metadata of parts.
 const NAMESPACE: &str = "anthropic";
 
-const PROTOCOL: Protocol = Protocol {
+const PROTOCOL: Protocol<'static> = Protocol {
     path: "messages",
+    query: None,
     key_header: "x-api-key",
     key_prefix: "",
     headers: &[("anthropic-version", "2023-06-01")],

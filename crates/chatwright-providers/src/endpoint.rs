@@ -40,9 +40,11 @@ pub(crate) struct EndpointBuilder {
 }
 
 /// How a protocol is told its key, and where it is served.
-pub(crate) struct Protocol {
+pub(crate) struct Protocol<'a> {
     /// The path under the base address.
-    pub(crate) path: &'static str,
+    pub(crate) path: &'a str,
+    /// What is asked of the path.
+    pub(crate) query: Option<(&'static str, &'static str)>,
     /// The header of the key.
     pub(crate) key_header: &'static str,
     /// What stands before the key in it.
@@ -89,8 +91,11 @@ impl EndpointBuilder {
         }
     }
 
-    pub(crate) fn build(self, protocol: &Protocol) -> Result<Endpoint, InvalidModel> {
-        let url = http::address(&self.base_url, protocol.path)?;
+    pub(crate) fn build(self, protocol: &Protocol<'_>) -> Result<Endpoint, InvalidModel> {
+        let mut url = http::address(&self.base_url, protocol.path)?;
+        if let Some((name, value)) = protocol.query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
         let mut headers = HeaderMap::new();
         for (name, value) in protocol.headers {
             http::add_header(&mut headers, name, value, false)?;
@@ -107,9 +112,10 @@ impl EndpointBuilder {
             None => http::client()?,
         };
         let id = ModelId { provider: self.provider, model: self.model };
-        // A number that tells keys apart and leads back to none.
+        // A number that tells keys apart and leads back to none. The path may name the model: models of one key share an account.
+        let base = http::address(&self.base_url, "")?;
         let mut print = DefaultHasher::new();
-        (url.as_str(), self.key.as_ref().map(ExposeSecret::expose_secret)).hash(&mut print);
+        (base.as_str(), self.key.as_ref().map(ExposeSecret::expose_secret)).hash(&mut print);
         let account = format!("{}/{:016x}", id.provider, print.finish()).into();
         let secrets = self.key.into_iter().chain(self.headers.into_iter().map(|(_, value)| value)).collect();
         Ok(Endpoint { id, account, url, headers, client, secrets })

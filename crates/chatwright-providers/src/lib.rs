@@ -1,9 +1,9 @@
 //! Language models over HTTP, by hand or as they are configured ([`HttpModels`]).
 //!
 //! [`OpenAiChat`] speaks OpenAI's Chat Completions, which many other servers speak too; [`OpenAiResponses`] speaks OpenAI's
-//! Responses; [`AnthropicMessages`] speaks Anthropic's Messages. Each is a thin decoder over permissive structures on our own
-//! bounded [parser](sse) of server-sent events: one request per call, no hidden retries (M4), structured failures (M3), and a
-//! stream that ends before its terminal event is a failure (M5).
+//! Responses; [`AnthropicMessages`] Anthropic's Messages; [`Gemini`] Google's `streamGenerateContent`. Each is a thin decoder over
+//! permissive structures on our own bounded [parser](sse) of server-sent events: one request per call, no hidden retries (M4),
+//! structured failures (M3), and a stream that ends before its terminal event is a failure (M5).
 //!
 //! ```no_run
 //! use chatwright_core::content::Part;
@@ -36,6 +36,7 @@
 
 mod anthropic;
 mod endpoint;
+mod google;
 mod http;
 mod openai_chat;
 mod openai_responses;
@@ -44,6 +45,7 @@ mod resolver;
 pub mod sse;
 
 pub use anthropic::{AnthropicMessages, AnthropicMessagesBuilder, MessagesDecoder};
+pub use google::{Gemini, GeminiBuilder, GeminiDecoder};
 pub use http::InvalidModel;
 pub use openai_chat::{ChatDecoder, OpenAiChat, OpenAiChatBuilder, request_body};
 pub use openai_responses::{OpenAiResponses, OpenAiResponsesBuilder, ResponsesDecoder};

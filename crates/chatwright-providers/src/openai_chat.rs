@@ -22,8 +22,13 @@ use crate::endpoint::{Decode, Endpoint, EndpointBuilder, Protocol, Request};
 use crate::http::InvalidModel;
 use crate::sse::SseEvent;
 
-const PROTOCOL: Protocol =
-    Protocol { path: "chat/completions", key_header: "authorization", key_prefix: "Bearer ", headers: &[] };
+const PROTOCOL: Protocol<'static> = Protocol {
+    path: "chat/completions",
+    query: None,
+    key_header: "authorization",
+    key_prefix: "Bearer ",
+    headers: &[],
+};
 
 /// A model behind OpenAI's Chat Completions API. It keeps M1–M5.
 #[derive(Clone)]

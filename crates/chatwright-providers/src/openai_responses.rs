@@ -26,8 +26,13 @@ use crate::sse::SseEvent;
 /// Where this adapter finds its options, and keeps the metadata of parts.
 const NAMESPACE: &str = "openai";
 
-const PROTOCOL: Protocol =
-    Protocol { path: "responses", key_header: "authorization", key_prefix: "Bearer ", headers: &[] };
+const PROTOCOL: Protocol = Protocol {
+    path: "responses",
+    query: None,
+    key_header: "authorization",
+    key_prefix: "Bearer ",
+    headers: &[],
+};
 
 /// A model behind OpenAI's Responses API. It keeps M1–M5.
 ///

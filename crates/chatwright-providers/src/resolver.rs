@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::{
-    AnthropicMessages, AnthropicMessagesBuilder, InvalidModel, OpenAiChat, OpenAiChatBuilder,
+    AnthropicMessages, AnthropicMessagesBuilder, Gemini, InvalidModel, OpenAiChat, OpenAiChatBuilder,
     OpenAiResponses, http,
 };
 
@@ -20,6 +20,7 @@ use crate::{
 /// | `openai_chat` | [`OpenAiChat`] | `end_after_finish`, `no_content_type`, `max_tokens` and `no_stream_options`, as the methods of [`OpenAiChatBuilder`] |
 /// | `openai_responses` | [`OpenAiResponses`] | none |
 /// | `anthropic_messages` | [`AnthropicMessages`] | `no_prompt_caching`, as the method of [`AnthropicMessagesBuilder`] |
+/// | `google_gemini` | [`Gemini`] | none |
 ///
 /// All models share one HTTP client.
 ///
@@ -136,6 +137,25 @@ impl HttpModels {
         builder.client(self.client_for()?).build().map_err(refused)
     }
 
+    fn google_gemini(
+        &self,
+        provider: &Configured<ProviderConfig>,
+        model: &Configured<ModelConfig>,
+        key: Option<&SecretString>,
+    ) -> Result<Gemini, Box<str>> {
+        let mut builder = Gemini::builder(&*model.model).provider(&*provider.id);
+        if let Some(url) = &provider.base_url {
+            builder = builder.base_url(&**url);
+        }
+        if let Some(key) = key {
+            builder = builder.key(key.expose_secret());
+        }
+        if let Some(name) = provider.options.keys().next() {
+            return Err(unknown_option(name));
+        }
+        builder.client(self.client_for()?).build().map_err(refused)
+    }
+
     fn client_for(&self) -> Result<Client, Box<str>> {
         self.shared_client().map_err(|error| error.to_string().into())
     }
@@ -186,8 +206,9 @@ impl ModelResolver for HttpModels {
             "anthropic_messages" => {
                 self.anthropic_messages(provider, model, key).map(|model| Arc::new(model) as _)
             }
+            "google_gemini" => self.google_gemini(provider, model, key).map(|model| Arc::new(model) as _),
             other => Err(format!(
-                "its provider speaks {}, and known are \"openai_chat\", \"openai_responses\" and \"anthropic_messages\"",
+                "its provider speaks {}, and known are \"openai_chat\", \"openai_responses\", \"anthropic_messages\" and \"google_gemini\"",
                 shown(other)
             )
             .into()),

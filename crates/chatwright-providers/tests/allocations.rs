@@ -3,7 +3,7 @@
 use chatwright_core::accumulator::Accumulator;
 use chatwright_core::model::ModelPart;
 use chatwright_providers::sse::{EVENT_BYTES_MAX, SseItem, SseParser};
-use chatwright_providers::{MessagesDecoder, ResponsesDecoder};
+use chatwright_providers::{GeminiDecoder, MessagesDecoder, ResponsesDecoder};
 
 const DELTAS: u64 = 2_000;
 
@@ -32,6 +32,15 @@ fn responses(deltas: u64) -> String {
         body += &event("response.output_text.delta", &format!(r#"{place},"delta":"word {n} ""#));
     }
     body
+}
+
+fn gemini(deltas: u64) -> String {
+    let delta = |n| {
+        format!(
+            r#"data: {{"candidates":[{{"content":{{"parts":[{{"text":"word {n} "}}],"role":"model"}},"index":0}}],"usageMetadata":{{"promptTokenCount":9,"promptTokensDetails":[{{"modality":"TEXT"}}]}},"modelVersion":"m","responseId":"r"}}"#
+        ) + "\r\n\r\n"
+    };
+    (0..deltas).map(delta).collect()
 }
 
 /// Allocations of a whole fold, in chunks of a few events.
@@ -76,6 +85,15 @@ fn a_text_delta_of_responses_takes_at_most_four_allocations() {
     let [once, twice] = [DELTAS, 2 * DELTAS].map(|deltas| {
         let mut decoder = ResponsesDecoder::new("p");
         allocations(&responses(deltas), |data, parts| decoder.event(data, parts))
+    });
+    assert_within_budget(once, twice);
+}
+
+#[test]
+fn a_text_delta_of_googles_takes_at_most_four_allocations() {
+    let [once, twice] = [DELTAS, 2 * DELTAS].map(|deltas| {
+        let mut decoder = GeminiDecoder::new("p");
+        allocations(&gemini(deltas), |data, parts| decoder.event(data, parts))
     });
     assert_within_budget(once, twice);
 }

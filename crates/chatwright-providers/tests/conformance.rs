@@ -7,7 +7,7 @@ use chatwright_conformance::language_model::{
 };
 use chatwright_core::port::LanguageModel;
 use chatwright_fake::{FakeServer, Reply, Script, Step};
-use chatwright_providers::{AnthropicMessages, OpenAiChat, OpenAiResponses};
+use chatwright_providers::{AnthropicMessages, Gemini, OpenAiChat, OpenAiResponses};
 
 const SCRIPTS: [ModelScript; 5] = [
     ModelScript::Complete,
@@ -77,6 +77,10 @@ fn anthropic_messages(url: String, key: &str) -> Arc<dyn LanguageModel> {
     Arc::new(AnthropicMessages::builder("fake").base_url(url).key(key).build().expect("a valid address"))
 }
 
+fn google_gemini(url: String, key: &str) -> Arc<dyn LanguageModel> {
+    Arc::new(Gemini::builder("fake").base_url(url).key(key).build().expect("a valid address"))
+}
+
 mod openai_chat {
     chatwright_conformance::language_model!(super::Rig::start(super::openai_chat).await);
 }
@@ -87,4 +91,8 @@ mod openai_responses {
 
 mod anthropic_messages {
     chatwright_conformance::language_model!(super::Rig::start(super::anthropic_messages).await);
+}
+
+mod google_gemini {
+    chatwright_conformance::language_model!(super::Rig::start(super::google_gemini).await);
 }

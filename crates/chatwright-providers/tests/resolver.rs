@@ -70,6 +70,10 @@ mod anthropic_messages {
     chatwright_conformance::model_resolver!(super::Rig::start("anthropic_messages").await);
 }
 
+mod google_gemini {
+    chatwright_conformance::model_resolver!(super::Rig::start("google_gemini").await);
+}
+
 #[tokio::test]
 async fn the_protocol_the_key_and_the_options_of_a_provider_reach_the_server() {
     for (protocol, options, path, header, cached) in [
@@ -93,6 +97,13 @@ async fn the_protocol_the_key_and_the_options_of_a_provider_reach_the_server() {
             json!({"no_prompt_caching": true}),
             "/v1/messages",
             ("x-api-key", SECRET.to_owned()),
+            false,
+        ),
+        (
+            "google_gemini",
+            json!({}),
+            "/v1/models/fake-1:streamGenerateContent?alt=sse",
+            ("x-goog-api-key", SECRET.to_owned()),
             false,
         ),
     ] {
@@ -121,6 +132,12 @@ async fn options_of_another_protocol_are_told() {
         ),
         ("anthropic_messages", "no_prompt_caching", json!("yes"), "is neither true nor false"),
         ("openai_responses", "max_tokens", json!(true), "has the option \"max_tokens\", which nobody knows"),
+        (
+            "google_gemini",
+            "no_prompt_caching",
+            json!(true),
+            "has the option \"no_prompt_caching\", which nobody knows",
+        ),
     ] {
         let rig = Rig::start(protocol).await;
         let (mut provider, model) = rig.rows(Resolves::ToAModel);

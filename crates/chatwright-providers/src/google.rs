@@ -1,0 +1,181 @@
+//! Google Gemini, and servers that speak its `streamGenerateContent`.
+
+mod call;
+mod chunk;
+mod content;
+mod decode;
+mod encode;
+mod prompt;
+
+pub use decode::GeminiDecoder;
+
+use std::fmt;
+
+use chatwright_core::content::Metadata;
+use chatwright_core::error::Failure;
+use chatwright_core::model::{ModelCall, ModelId, ModelPart};
+use chatwright_core::port::{LanguageModel, ModelStream};
+use reqwest::Client;
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use crate::endpoint::{Decode, Endpoint, EndpointBuilder, Protocol, Request};
+use crate::http::InvalidModel;
+use crate::sse::SseEvent;
+
+/// Where this adapter finds its options, and keeps the metadata of parts.
+const NAMESPACE: &str = "google";
+
+/// A model behind Google's Gemini API. It keeps M1–M5.
+///
+/// What only Google knows stays in the metadata of parts under `google` and is sent back on the part that it came with: signatures
+/// of thoughts, ids of calls. Code that Google runs and parts of types that this version does not know are kept as they came.
+/// Thoughts are sent back only where they are signed. Calls without an id get one by their place in the answer (`call_0`); such an id
+/// is never sent.
+///
+/// Options under `google` in [`ModelCall::provider_options`], and under the provider's own name, are merged into the body: objects
+/// field by field, as deep as they go, everything else in place of what stood there. They are written as the API's JSON is:
+/// `{"generationConfig": {"thinkingConfig": {"includeThoughts": true}}, "safetySettings": […]}`. Provider tools keep the name behind
+/// `google.` and their settings: `google.google_search`, `google.code_execution`, `google.url_context`. System messages stand before all
+/// others, wherever they were. Sources of an answer are items, and `groundingMetadata` is whole in the metadata of its end.
+#[derive(Clone)]
+pub struct Gemini {
+    endpoint: Endpoint,
+}
+
+/// Puts a [`Gemini`] together.
+#[must_use = "nothing happens before `build`"]
+pub struct GeminiBuilder {
+    endpoint: EndpointBuilder,
+}
+
+impl Gemini {
+    /// Where Google serves its API.
+    pub const BASE_URL: &'static str = "https://generativelanguage.googleapis.com/v1beta";
+
+    /// Begins with the provider's name of the model: `gemini-3-pro-preview`, or with its collection `tunedModels/mine`.
+    pub fn builder(model: impl Into<Box<str>>) -> GeminiBuilder {
+        GeminiBuilder { endpoint: EndpointBuilder::new(NAMESPACE, model.into(), Self::BASE_URL) }
+    }
+
+    /// The body that a call sends.
+    pub fn request_body(&self, call: &ModelCall) -> Value {
+        encode::body(&self.endpoint.id, call)
+    }
+}
+
+impl GeminiBuilder {
+    /// The name of the provider in records and errors. `google` by default.
+    pub fn provider(mut self, name: impl Into<Box<str>>) -> Self {
+        self.endpoint.provider = name.into();
+        self
+    }
+
+    /// Where the API is served, without `/models`.
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.endpoint.base_url = url.into();
+        self
+    }
+
+    /// The key that goes into the `x-goog-api-key` header. It is never printed.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.endpoint.key = Some(SecretString::from(key.into()));
+        self
+    }
+
+    /// Another header of every request. Its value is never printed.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.endpoint.headers.push((name.into(), SecretString::from(value.into())));
+        self
+    }
+
+    /// A client of the host's own: proxies, certificates, time-outs. It should neither retry nor follow redirects.
+    pub fn client(mut self, client: Client) -> Self {
+        self.endpoint.client = Some(client);
+        self
+    }
+
+    /// Checks the settings. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`InvalidModel`].
+    pub fn build(self) -> Result<Gemini, InvalidModel> {
+        let model = &self.endpoint.model;
+        let collection = if model.contains('/') { "" } else { "models/" };
+        let protocol = Protocol {
+            path: &format!("{collection}{model}:streamGenerateContent"),
+            // Without it the answer is one JSON array.
+            query: Some(("alt", "sse")),
+            key_header: "x-goog-api-key",
+            key_prefix: "",
+            headers: &[],
+        };
+        Ok(Gemini { endpoint: self.endpoint.build(&protocol)? })
+    }
+}
+
+impl fmt::Debug for Gemini {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gemini").field("endpoint", &self.endpoint).finish()
+    }
+}
+
+impl LanguageModel for Gemini {
+    fn id(&self) -> ModelId {
+        self.endpoint.id.clone()
+    }
+
+    fn account(&self) -> Box<str> {
+        self.endpoint.account.clone()
+    }
+
+    fn stream(&self, call: ModelCall) -> ModelStream {
+        let id = self.endpoint.id.clone();
+        self.endpoint.stream(move || Request {
+            body: encode::body(&id, &call).to_string(),
+            any_type: false,
+            warnings: encode::unsupported(&call),
+            headers: call.headers,
+            decoder: GeminiDecoder::new(id.provider),
+        })
+    }
+}
+
+impl Decode for GeminiDecoder {
+    fn event(&mut self, event: &SseEvent, parts: &mut Vec<ModelPart>) {
+        self.event(&event.data, parts);
+    }
+
+    fn keep_alive(&mut self, parts: &mut Vec<ModelPart>) {
+        self.keep_alive(parts);
+    }
+
+    fn end(&mut self, rest: Option<String>, parts: &mut Vec<ModelPart>) {
+        self.end(rest.as_deref(), parts);
+    }
+
+    fn fail(&mut self, failure: Failure, parts: &mut Vec<ModelPart>) {
+        self.fail(failure, parts);
+    }
+
+    fn protocol(&mut self, words: &str, parts: &mut Vec<ModelPart>) {
+        self.protocol(words, parts);
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done()
+    }
+}
+
+/// Metadata of a part; none where there is nothing to say.
+fn metadata(fields: Map<String, Value>) -> Metadata {
+    match fields.is_empty() {
+        true => Metadata::new(),
+        false => Metadata::from([(NAMESPACE.into(), Value::Object(fields))]),
+    }
+}
+
+/// What this adapter attached to a part.
+fn attached<'a>(metadata: &'a Metadata, field: &str) -> Option<&'a Value> {
+    metadata.get(NAMESPACE)?.get(field)
+}

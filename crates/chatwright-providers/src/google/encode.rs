@@ -1,0 +1,118 @@
+use chatwright_core::content::{Output, Part};
+use chatwright_core::model::{ModelCall, ModelId, Role, ToolChoice, ToolDefinition};
+use serde_json::{Map, Value, json};
+
+use super::NAMESPACE;
+use super::prompt::{contents, media, system};
+
+/// The body of a request. Options under `google`, and under the provider's own name, are merged in.
+pub(super) fn body(id: &ModelId, call: &ModelCall) -> Value {
+    let mut body = Map::new();
+    body.insert("contents".to_owned(), contents(&call.prompt).into());
+    let instructions = system(&call.prompt);
+    if !instructions.is_empty() {
+        body.insert("systemInstruction".to_owned(), json!({"parts": instructions}));
+    }
+    let functions: Vec<Value> = call.tools.iter().filter_map(function).collect();
+    let mut tools: Vec<Value> = call.tools.iter().filter_map(provider_tool).collect();
+    if !functions.is_empty() {
+        tools.insert(0, json!({"functionDeclarations": functions}));
+        // A choice among no functions is refused.
+        if let Some(choice) = &call.tool_choice {
+            body.insert("toolConfig".to_owned(), json!({"functionCallingConfig": tool_choice(choice)}));
+        }
+    }
+    if !tools.is_empty() {
+        body.insert("tools".to_owned(), tools.into());
+    }
+    let settings = generation_config(call);
+    if !settings.is_empty() {
+        body.insert("generationConfig".to_owned(), settings.into());
+    }
+    for name in [NAMESPACE, &id.provider] {
+        if let Some(Value::Object(options)) = call.provider_options.get(name) {
+            merge(&mut body, options);
+        }
+    }
+    Value::Object(body)
+}
+
+fn generation_config(call: &ModelCall) -> Map<String, Value> {
+    let stops = (!call.stop_sequences.is_empty()).then(|| call.stop_sequences.clone().into());
+    let settings: [(&str, Option<Value>); 8] = [
+        ("maxOutputTokens", call.max_output_tokens.map(Into::into)),
+        ("temperature", call.temperature.map(Into::into)),
+        ("topP", call.top_p.map(Into::into)),
+        ("topK", call.top_k.map(Into::into)),
+        ("presencePenalty", call.presence_penalty.map(Into::into)),
+        ("frequencyPenalty", call.frequency_penalty.map(Into::into)),
+        ("stopSequences", stops),
+        ("seed", call.seed.map(Into::into)),
+    ];
+    settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
+    for (name, value) in from {
+        match (into.get_mut(name), value) {
+            (Some(Value::Object(into)), Value::Object(from)) => merge(into, from),
+            _ => drop(into.insert(name.clone(), value.clone())),
+        }
+    }
+}
+
+fn function(tool: &ToolDefinition) -> Option<Value> {
+    let ToolDefinition::Function { name, description, input_schema, provider_options } = tool else {
+        return None;
+    };
+    let mut function =
+        json!({"name": name, "description": description, "parametersJsonSchema": input_schema});
+    if let (Some(function), Some(Value::Object(options))) =
+        (function.as_object_mut(), provider_options.get(NAMESPACE))
+    {
+        function.extend(options.clone());
+    }
+    Some(function)
+}
+
+fn provider_tool(tool: &ToolDefinition) -> Option<Value> {
+    let ToolDefinition::Provider { id, args, .. } = tool else { return None };
+    let settings = if args.is_null() { json!({}) } else { args.clone() };
+    Some(Value::Object(Map::from_iter([(id.strip_prefix("google.")?.to_owned(), settings)])))
+}
+
+fn tool_choice(choice: &ToolChoice) -> Value {
+    match choice {
+        ToolChoice::None => json!({"mode": "NONE"}),
+        ToolChoice::Auto => json!({"mode": "AUTO"}),
+        ToolChoice::Required => json!({"mode": "ANY"}),
+        ToolChoice::Tool(name) => json!({"mode": "ANY", "allowedFunctionNames": [name]}),
+    }
+}
+
+/// What the format has no place for, in words for [`ModelPart::Warnings`](chatwright_core::model::ModelPart::Warnings).
+pub(super) fn unsupported(call: &ModelCall) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for definition in &call.tools {
+        if let (ToolDefinition::Provider { name, .. }, None) = (definition, provider_tool(definition)) {
+            warnings.push(format!("the tool {name} of another provider was left out"));
+        }
+    }
+    for message in &call.prompt {
+        for part in &message.content {
+            let lost = match (message.role, part) {
+                (Role::System, Part::File { media_type, .. }) => media_type,
+                (Role::User | Role::Assistant, Part::File { media_type, data, .. })
+                | (Role::Tool, Part::ToolResult { output: Output::Media { media_type, data, .. }, .. })
+                    if media(media_type, data).is_none() =>
+                {
+                    media_type
+                }
+                _ => continue,
+            };
+            let role = format!("{:?}", message.role).to_ascii_lowercase();
+            warnings.push(format!("a file of type {lost} in a {role} message was left out"));
+        }
+    }
+    warnings
+}
