@@ -4,7 +4,7 @@
 //! cargo run --example replay_stream -- --provider anthropic capture.sse
 //! ```
 //!
-//! Providers are `openai-chat` and `anthropic`. A file holds raw server-sent events, or the data of one event per line, and may
+//! Providers are `openai-chat`, `openai-responses`, `anthropic` and `google`. A file holds raw server-sent events, or the data of one event per line, and may
 //! hold several messages one after the other. It prints one JSON object, `{"messages", "usage", "finish", "error"}`, and exits
 //! with 0 if every message is complete, with 1 if one is truncated or ended by an error, and with 2 if the file cannot be read.
 
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use chatwright::core::accumulator::{Accumulator, End};
 use chatwright::core::model::{ModelPart, Usage};
 use chatwright::providers::sse::{EVENT_BYTES_MAX, SseItem, SseParser};
-use chatwright::providers::{ChatDecoder, MessagesDecoder};
+use chatwright::providers::{ChatDecoder, GeminiDecoder, MessagesDecoder, ResponsesDecoder};
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -36,14 +36,16 @@ fn main() -> ExitCode {
 }
 
 fn wrong(why: &str) -> ExitCode {
-    eprintln!("{why}\nusage: replay_stream --provider openai-chat|anthropic FILE");
+    eprintln!("{why}\nusage: replay_stream --provider openai-chat|openai-responses|anthropic|google FILE");
     ExitCode::from(2)
 }
 
 /// What turns events into parts. The adapters use the same.
 enum Decoder {
     Chat(Box<ChatDecoder>),
+    Responses(Box<ResponsesDecoder>),
     Messages(Box<MessagesDecoder>),
+    Gemini(Box<GeminiDecoder>),
 }
 
 /// Makes a decoder for each message.
@@ -51,6 +53,8 @@ fn decoder(provider: &str) -> Option<fn() -> Decoder> {
     Some(match provider {
         // Recordings often lack the last line, `[DONE]`.
         "openai-chat" => || Decoder::Chat(Box::new(ChatDecoder::new("openai", true))),
+        "openai-responses" => || Decoder::Responses(Box::new(ResponsesDecoder::new("openai"))),
+        "google" => || Decoder::Gemini(Box::new(GeminiDecoder::new("google"))),
         "anthropic" => || Decoder::Messages(Box::new(MessagesDecoder::new("anthropic"))),
         _ => return None,
     })
@@ -60,14 +64,18 @@ impl Decoder {
     fn event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
         match self {
             Self::Chat(decoder) => decoder.event(data, parts),
+            Self::Responses(decoder) => decoder.event(data, parts),
             Self::Messages(decoder) => decoder.event(data, parts),
+            Self::Gemini(decoder) => decoder.event(data, parts),
         }
     }
 
     fn is_done(&self) -> bool {
         match self {
             Self::Chat(decoder) => decoder.is_done(),
+            Self::Responses(decoder) => decoder.is_done(),
             Self::Messages(decoder) => decoder.is_done(),
+            Self::Gemini(decoder) => decoder.is_done(),
         }
     }
 
@@ -75,7 +83,9 @@ impl Decoder {
     fn end(&mut self, rest: Option<String>, parts: &mut Vec<ModelPart>) {
         match self {
             Self::Chat(decoder) => decoder.end(rest, parts),
+            Self::Responses(decoder) => decoder.end(rest.as_deref(), parts),
             Self::Messages(decoder) => decoder.end(rest.as_deref(), parts),
+            Self::Gemini(decoder) => decoder.end(rest.as_deref(), parts),
         }
     }
 }

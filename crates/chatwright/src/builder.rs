@@ -62,8 +62,8 @@ impl Builder {
     /// Adds the models that are configured, and what users want every model to know. The configured default comes before
     /// [`default_model`](Self::default_model).
     ///
-    #[cfg_attr(all(feature = "openai", feature = "sqlite"), doc = "```no_run")]
-    #[cfg_attr(not(all(feature = "openai", feature = "sqlite")), doc = "```ignore")]
+    #[cfg_attr(all(feature = "providers", feature = "sqlite"), doc = "```no_run")]
+    #[cfg_attr(not(all(feature = "providers", feature = "sqlite")), doc = "```ignore")]
     /// use std::sync::Arc;
     ///
     /// use chatwright::Chatwright;

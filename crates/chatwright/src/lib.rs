@@ -50,7 +50,7 @@ pub use chatwright_loop::{
     SystemClock, SystemIds, Worker,
 };
 pub use chatwright_memory as memory;
-#[cfg(feature = "openai")]
+#[cfg(feature = "providers")]
 pub use chatwright_providers as providers;
 pub use chatwright_retry as retry;
 #[cfg(feature = "sqlite")]
