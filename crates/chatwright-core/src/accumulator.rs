@@ -89,9 +89,20 @@ impl Accumulator {
         }
     }
 
-    /// The content of a complete or failed answer: every block in order, blank ones and cut calls left out.
+    /// The content of a complete or failed answer: every block in order, blank ones and cut calls left out. White space between
+    /// two texts belongs to what is read, and stays.
     pub fn content(&self) -> Vec<Part> {
-        self.blocks.iter().filter_map(Block::part).collect()
+        let says = |at: usize| {
+            let block = self.blocks.get(at);
+            block.is_some_and(|block| block.kind == BlockKind::Text && !block.text.trim().is_empty())
+        };
+        let between = |at: usize, part: &Part| {
+            matches!(part, Part::Text { text, .. } if !text.is_empty())
+                && at.checked_sub(1).is_some_and(says)
+                && says(at + 1)
+        };
+        let parts = self.blocks.iter().enumerate().filter_map(|(at, block)| Some((at, block.part()?)));
+        parts.filter(|(at, part)| !part.is_blank() || between(*at, part)).map(|(_, part)| part).collect()
     }
 
     /// Calls whose arguments did not arrive whole.
@@ -324,7 +335,7 @@ impl Block {
             BlockKind::ToolCall | BlockKind::ToolOutput => return None,
             BlockKind::Item => self.item.clone()?,
         };
-        (!part.is_blank()).then_some(part)
+        Some(part)
     }
 }
 
@@ -400,6 +411,23 @@ mod tests {
         let metadata =
             Metadata::from([("anthropic".into(), json!({"redacted_data": "x", "signature": "x"}))]);
         assert_eq!(answer.content(), [Part::Reasoning { text: String::new(), metadata }]);
+    }
+
+    #[test]
+    fn white_space_between_two_texts_is_kept_and_blank_blocks_elsewhere_are_not() {
+        let text = |id: &str, delta: &str| ModelPart::TextDelta { id: id.into(), delta: delta.into() };
+        let fold = |texts: &[&str]| {
+            let mut answer = Accumulator::new();
+            for (n, words) in texts.iter().enumerate() {
+                drop(answer.push(text(&n.to_string(), words)));
+                drop(answer.push(ModelPart::TextEnd { id: n.to_string().into(), metadata: Metadata::new() }));
+            }
+            answer.content()
+        };
+        assert_eq!(fold(&["One.", " ", "Two."]), [Part::text("One."), Part::text(" "), Part::text("Two.")]);
+        assert_eq!(fold(&["\n\n", "One.", " "]), [Part::text("One.")]);
+        assert_eq!(fold(&["One.", "", "Two."]), [Part::text("One."), Part::text("Two.")]);
+        assert_eq!(fold(&[" \n"]), [], "an answer of white space says nothing");
     }
 
     #[test]
