@@ -19,7 +19,7 @@ use crate::calls::Calls;
 use crate::deps::{Deps, Ports};
 use crate::events::{EventSources, EventStream, EventsError, events};
 use crate::feed::Failed;
-use crate::held::session_is_live;
+use crate::held;
 use crate::models::{Models, NoModel};
 use crate::registry::{InvalidSetup, Registry};
 use crate::store_time::StoreTime;
@@ -609,12 +609,10 @@ impl Chats {
         Ok(landed.receipt.expect("a command has a receipt"))
     }
 
-    /// The holder of the chat, if its session is not live. At rest nobody needs to be asked.
+    /// The holder of the chat, if its session is not live.
     async fn dead_holder(&self, chat: ChatId) -> Result<Option<SessionId>, Failed> {
         let head = self.deps.ports.chats.head(chat).await.map_err(Failed::Store)?;
-        let Some(holder) = head.and_then(|head| head.holder) else { return Ok(None) };
-        let live = session_is_live(&self.deps, holder).await.map_err(Failed::Store)?;
-        Ok((!live).then_some(holder))
+        held::dead(&self.deps, head.and_then(|head| head.holder)).await
     }
 }
 

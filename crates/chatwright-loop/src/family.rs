@@ -2,12 +2,12 @@
 
 use chatwright_core::head::Archiving;
 use chatwright_core::record::Body;
-use chatwright_core::{ChatId, OpId, Seq, SessionId, limits};
+use chatwright_core::{ChatId, OpId, Seq, limits};
 use chatwright_engine::{Archive, Chat, Command, History, Input, Receipt, Refused, Scope, Unarchive};
 
 use crate::deps::Deps;
 use crate::feed::{Failed, broken};
-use crate::held::session_is_live;
+use crate::held;
 
 impl Deps {
     /// The members of a family but its root, in the order in which they joined.
@@ -37,12 +37,6 @@ impl Deps {
         let head = &landed.chat.head;
         self.ring(chat, head.revision, head.wake_at.is_some() && head.holder.is_none()).await;
         Ok((landed.chat, landed.receipt))
-    }
-
-    async fn dead_holder_of(&self, chat: &Chat) -> Result<Option<SessionId>, Failed> {
-        let Some(holder) = chat.head.holder else { return Ok(None) };
-        let live = session_is_live(self, holder).await.map_err(Failed::Store)?;
-        Ok((!live).then_some(holder))
     }
 }
 
@@ -110,7 +104,7 @@ pub(crate) async fn follow(deps: &Deps, root: ChatId, member: ChatId) -> Result<
         let command = match is_closed(&over) {
             true if archived => return Ok(Followed { done: true, receipt }),
             true => {
-                let dead = deps.dead_holder_of(&chat).await?;
+                let dead = held::dead(deps, chat.head.holder).await?;
                 if archiving && chat.head.holder.is_some() && dead.is_none() {
                     return Ok(Followed { done: false, receipt });
                 }

@@ -6,7 +6,7 @@ mod claim;
 mod compaction;
 mod wait;
 
-pub(crate) use claim::{free_dead, session_is_live};
+pub(crate) use claim::{dead, free_dead};
 
 use std::sync::Arc;
 

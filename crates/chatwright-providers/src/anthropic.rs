@@ -54,7 +54,7 @@ pub struct AnthropicMessages {
 /// Puts an [`AnthropicMessages`] together.
 #[must_use = "nothing happens before `build`"]
 pub struct AnthropicMessagesBuilder {
-    endpoint: EndpointBuilder,
+    pub(crate) endpoint: EndpointBuilder,
     caching: bool,
 }
 

@@ -46,7 +46,7 @@ pub struct Gemini {
 /// Puts a [`Gemini`] together.
 #[must_use = "nothing happens before `build`"]
 pub struct GeminiBuilder {
-    endpoint: EndpointBuilder,
+    pub(crate) endpoint: EndpointBuilder,
 }
 
 impl Gemini {

@@ -49,7 +49,7 @@ struct Quirks {
 /// Puts an [`OpenAiChat`] together.
 #[must_use = "nothing happens before `build`"]
 pub struct OpenAiChatBuilder {
-    endpoint: EndpointBuilder,
+    pub(crate) endpoint: EndpointBuilder,
     quirks: Quirks,
 }
 

@@ -57,7 +57,7 @@ pub struct OpenAiResponses {
 /// Puts an [`OpenAiResponses`] together.
 #[must_use = "nothing happens before `build`"]
 pub struct OpenAiResponsesBuilder {
-    endpoint: EndpointBuilder,
+    pub(crate) endpoint: EndpointBuilder,
 }
 
 impl OpenAiResponses {

@@ -5,9 +5,10 @@ use async_trait::async_trait;
 use chatwright_core::config::{Configured, ModelConfig, ProviderConfig};
 use chatwright_core::port::{LanguageModel, ModelResolver, Unresolved};
 use reqwest::Client;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
 
+use crate::endpoint::EndpointBuilder;
 use crate::{
     AnthropicMessages, AnthropicMessagesBuilder, Gemini, InvalidModel, OpenAiChat, OpenAiChatBuilder,
     OpenAiResponses, http,
@@ -75,13 +76,8 @@ impl HttpModels {
         model: &Configured<ModelConfig>,
         key: Option<&SecretString>,
     ) -> Result<OpenAiChat, Box<str>> {
-        let mut builder = OpenAiChat::builder(&*model.model).provider(&*provider.id);
-        if let Some(url) = &provider.base_url {
-            builder = builder.base_url(&**url);
-        }
-        if let Some(key) = key {
-            builder = builder.key(key.expose_secret());
-        }
+        let mut builder = OpenAiChat::builder(&*model.model);
+        self.set_endpoint(&mut builder.endpoint, provider, key)?;
         for (name, value) in &provider.options {
             let set: fn(OpenAiChatBuilder) -> OpenAiChatBuilder = match &**name {
                 "end_after_finish" => OpenAiChatBuilder::end_after_finish,
@@ -92,7 +88,7 @@ impl HttpModels {
             };
             builder = if is_set(name, value)? { set(builder) } else { builder };
         }
-        builder.client(self.client_for()?).build().map_err(refused)
+        builder.build().map_err(refused)
     }
 
     fn openai_responses(
@@ -101,17 +97,10 @@ impl HttpModels {
         model: &Configured<ModelConfig>,
         key: Option<&SecretString>,
     ) -> Result<OpenAiResponses, Box<str>> {
-        let mut builder = OpenAiResponses::builder(&*model.model).provider(&*provider.id);
-        if let Some(url) = &provider.base_url {
-            builder = builder.base_url(&**url);
-        }
-        if let Some(key) = key {
-            builder = builder.key(key.expose_secret());
-        }
-        if let Some(name) = provider.options.keys().next() {
-            return Err(unknown_option(name));
-        }
-        builder.client(self.client_for()?).build().map_err(refused)
+        let mut builder = OpenAiResponses::builder(&*model.model);
+        self.set_endpoint(&mut builder.endpoint, provider, key)?;
+        no_options(provider)?;
+        builder.build().map_err(refused)
     }
 
     fn anthropic_messages(
@@ -120,13 +109,8 @@ impl HttpModels {
         model: &Configured<ModelConfig>,
         key: Option<&SecretString>,
     ) -> Result<AnthropicMessages, Box<str>> {
-        let mut builder = AnthropicMessages::builder(&*model.model).provider(&*provider.id);
-        if let Some(url) = &provider.base_url {
-            builder = builder.base_url(&**url);
-        }
-        if let Some(key) = key {
-            builder = builder.key(key.expose_secret());
-        }
+        let mut builder = AnthropicMessages::builder(&*model.model);
+        self.set_endpoint(&mut builder.endpoint, provider, key)?;
         for (name, value) in &provider.options {
             let set: fn(AnthropicMessagesBuilder) -> AnthropicMessagesBuilder = match &**name {
                 "no_prompt_caching" => AnthropicMessagesBuilder::no_prompt_caching,
@@ -134,7 +118,7 @@ impl HttpModels {
             };
             builder = if is_set(name, value)? { set(builder) } else { builder };
         }
-        builder.client(self.client_for()?).build().map_err(refused)
+        builder.build().map_err(refused)
     }
 
     fn google_gemini(
@@ -143,21 +127,26 @@ impl HttpModels {
         model: &Configured<ModelConfig>,
         key: Option<&SecretString>,
     ) -> Result<Gemini, Box<str>> {
-        let mut builder = Gemini::builder(&*model.model).provider(&*provider.id);
-        if let Some(url) = &provider.base_url {
-            builder = builder.base_url(&**url);
-        }
-        if let Some(key) = key {
-            builder = builder.key(key.expose_secret());
-        }
-        if let Some(name) = provider.options.keys().next() {
-            return Err(unknown_option(name));
-        }
-        builder.client(self.client_for()?).build().map_err(refused)
+        let mut builder = Gemini::builder(&*model.model);
+        self.set_endpoint(&mut builder.endpoint, provider, key)?;
+        no_options(provider)?;
+        builder.build().map_err(refused)
     }
 
-    fn client_for(&self) -> Result<Client, Box<str>> {
-        self.shared_client().map_err(|error| error.to_string().into())
+    /// Sets what models of every protocol have in common.
+    fn set_endpoint(
+        &self,
+        endpoint: &mut EndpointBuilder,
+        provider: &Configured<ProviderConfig>,
+        key: Option<&SecretString>,
+    ) -> Result<(), Box<str>> {
+        endpoint.provider = provider.id.as_ref().into();
+        if let Some(url) = &provider.base_url {
+            endpoint.base_url = url.as_ref().into();
+        }
+        endpoint.key = key.cloned();
+        endpoint.client = Some(self.shared_client().map_err(refused)?);
+        Ok(())
     }
 }
 
@@ -169,6 +158,10 @@ fn refused(error: InvalidModel) -> Box<str> {
         }
         error => error.to_string().into(),
     }
+}
+
+fn no_options(provider: &Configured<ProviderConfig>) -> Result<(), Box<str>> {
+    provider.options.keys().next().map_or(Ok(()), |name| Err(unknown_option(name)))
 }
 
 fn unknown_option(name: &str) -> Box<str> {

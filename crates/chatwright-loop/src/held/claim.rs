@@ -28,8 +28,7 @@ impl Held {
         if let Some(holder) = chat.head.holder {
             // A chat that this session holds, but no task of it runs, was dropped: nobody knows what had begun. It is freed
             // and claimed anew, as after a death, so that a call that must run once is not started again.
-            let lost =
-                holder == lease.session || !session_is_live(deps, holder).await.map_err(Failed::Store)?;
+            let lost = holder == lease.session || !session_is_live(deps, holder).await?;
             match free(deps, id, holder, Some(chat), lost).await? {
                 Some(freed) => chat = freed,
                 None => return Ok(None),
@@ -136,14 +135,19 @@ async fn free(
 
 /// Takes a chat from a session that is known to be dead.
 pub(crate) async fn free_dead(deps: &Deps, id: ChatId, holder: SessionId) -> Result<(), Failed> {
-    let live = session_is_live(deps, holder).await.map_err(Failed::Store)?;
+    let live = session_is_live(deps, holder).await?;
     free(deps, id, holder, None, !live).await.map(drop)
 }
 
+/// The holder, if its session is not live. Where nobody holds the chat, nobody needs to be asked.
+pub(crate) async fn dead(deps: &Deps, holder: Option<SessionId>) -> Result<Option<SessionId>, Failed> {
+    let Some(holder) = holder else { return Ok(None) };
+    let live = session_is_live(deps, holder).await?;
+    Ok((!live).then_some(holder))
+}
+
 /// A session is live iff it exists, is unexpired and not ended.
-pub(crate) async fn session_is_live(
-    deps: &Deps,
-    session: SessionId,
-) -> Result<bool, chatwright_core::port::StoreError> {
-    Ok(deps.ports.sessions.look(session).await?.is_some_and(|session| session.live))
+async fn session_is_live(deps: &Deps, session: SessionId) -> Result<bool, Failed> {
+    let looked = deps.ports.sessions.look(session).await.map_err(Failed::Store)?;
+    Ok(looked.is_some_and(|session| session.live))
 }
