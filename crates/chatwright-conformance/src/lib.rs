@@ -30,6 +30,7 @@
 //! | [`tool!`] | [`Tool`](chatwright_core::port::Tool) | a [`ToolRig`](tool::ToolRig) |
 //! | [`clock!`] | [`Clock`](chatwright_core::port::Clock) | |
 //! | [`ids!`] | [`Ids`](chatwright_core::port::Ids) | those from a fixed seed say `volatile` |
+//! | [`http_observer!`] | [`HttpObserver`](chatwright_core::port::HttpObserver) | an [`HttpObserverRig`](http_observer::HttpObserverRig) |
 //! | [`observer!`] | [`Observer`](chatwright_core::port::Observer) | |
 //!
 //! Every test makes its own chats, sessions and rows, so that all of them may run in parallel on one shared database.
@@ -51,6 +52,7 @@ pub mod clock;
 pub mod config_store;
 mod counting;
 mod flaky;
+pub mod http_observer;
 #[allow(unused_qualifications, reason = "its macro needs the whole path")]
 pub mod ids;
 pub mod language_model;

@@ -17,6 +17,7 @@ fn the_contracts_page_names_every_clause_of_the_kit() {
     clauses.extend(kit::model_resolver::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::tool::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::observer::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
+    clauses.extend(kit::http_observer::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::clock::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::ids::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     for (id, name) in clauses {

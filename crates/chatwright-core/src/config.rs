@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::model::EffortPolicy;
 use crate::text::{OrganizationId, TooLarge, UserId};
 use crate::{Json, limits};
 
@@ -330,13 +331,22 @@ pub struct CallOptions {
     /// Texts at which an answer stops.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stop_sequences: Vec<String>,
+    /// Whether it may call several tools in one answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
+    /// How much it thinks. Where this is absent, calls ask for nothing, whatever their chat wants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_effort: Option<EffortPolicy>,
+    /// Most tokens of thought, in place of an effort, where the provider counts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thinking_budget: Option<u64>,
     /// Passed through untouched, by provider id.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub provider_options: BTreeMap<Box<str>, Value>,
 }
 
 impl CallOptions {
-    /// Writes what is present into a call.
+    /// Writes what is present into a call, and makes of the effort that it asks for the one that the model may have.
     pub fn apply(&self, call: &mut crate::model::ModelCall) {
         fn set<T: Clone>(to: &mut Option<T>, from: Option<&T>) {
             if let Some(from) = from {
@@ -349,6 +359,10 @@ impl CallOptions {
         set(&mut call.top_k, self.top_k.as_ref());
         set(&mut call.presence_penalty, self.presence_penalty.as_ref());
         set(&mut call.frequency_penalty, self.frequency_penalty.as_ref());
+        set(&mut call.parallel_tool_calls, self.parallel_tool_calls.as_ref());
+        set(&mut call.thinking_budget, self.thinking_budget.as_ref());
+        let policy = self.reasoning_effort.as_ref();
+        call.reasoning_effort = policy.and_then(|policy| policy.effort(call.reasoning_effort));
         if !self.stop_sequences.is_empty() {
             call.stop_sequences.clone_from(&self.stop_sequences);
         }
@@ -364,7 +378,7 @@ fn yes() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ModelCall;
+    use crate::model::{ModelCall, ReasoningEffort};
 
     fn row(kind: ConfigKind, value: &str) -> ConfigRow {
         let key = ConfigKey::new(kind, "x").expect("short");
@@ -407,7 +421,8 @@ mod tests {
     fn the_options_of_a_model_are_those_of_its_calls() {
         let options: CallOptions = serde_json::from_str(
             r#"{"max_output_tokens":10,"temperature":0.1,"top_p":0.2,"top_k":3,"presence_penalty":0.4,
-                "frequency_penalty":0.5,"stop_sequences":["end"],"provider_options":{"openai":{"user":"u"}}}"#,
+                "frequency_penalty":0.5,"stop_sequences":["end"],"parallel_tool_calls":false,"thinking_budget":6,
+                "reasoning_effort":{"default":"low","max":"high"},"provider_options":{"openai":{"user":"u"}}}"#,
         )
         .expect("valid");
         let mut call = ModelCall::default();
@@ -417,10 +432,17 @@ mod tests {
         (expected.top_k, expected.presence_penalty, expected.frequency_penalty) =
             (Some(3), Some(0.4), Some(0.5));
         expected.stop_sequences = vec!["end".to_owned()];
+        (expected.parallel_tool_calls, expected.thinking_budget) = (Some(false), Some(6));
+        expected.reasoning_effort = Some(ReasoningEffort::Low);
         expected.provider_options.insert("openai".into(), serde_json::json!({"user": "u"}));
         assert_eq!(call, expected);
+        call.reasoning_effort = Some(ReasoningEffort::Max);
+        options.apply(&mut call);
+        expected.reasoning_effort = Some(ReasoningEffort::High);
+        assert_eq!(call, expected, "an effort is clamped");
         CallOptions::default().apply(&mut call);
-        assert_eq!(call, expected, "what is absent changes nothing");
+        expected.reasoning_effort = None;
+        assert_eq!(call, expected, "what is absent changes nothing, but nobody asks such a model to think");
     }
 
     #[test]

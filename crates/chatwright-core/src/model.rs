@@ -1,5 +1,9 @@
 //! The vocabulary of the language-model port: what is asked, and what streams back.
 
+mod effort;
+mod format;
+mod transport;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -9,6 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::content::{Metadata, Part};
+
+pub use effort::{EffortPolicy, ReasoningEffort};
+pub use format::ResponseFormat;
+pub use transport::{Headers, Transport};
 
 /// Which model answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,6 +43,14 @@ pub struct ModelCall {
     pub tools: Vec<ToolDefinition>,
     /// Whether and what it must call.
     pub tool_choice: Option<ToolChoice>,
+    /// Whether it may call several tools in one answer.
+    pub parallel_tool_calls: Option<bool>,
+    /// How much it should think before it answers, on the one scale that each adapter translates.
+    pub reasoning_effort: Option<ReasoningEffort>,
+    /// Most tokens of thought, where the format counts them: it then takes the place of the effort.
+    pub thinking_budget: Option<u64>,
+    /// What the text of the answer must be.
+    pub response_format: Option<ResponseFormat>,
     /// Most tokens of the answer.
     pub max_output_tokens: Option<u64>,
     /// Sampling temperature, as the provider scales it.
@@ -53,24 +69,14 @@ pub struct ModelCall {
     pub seed: Option<u64>,
     /// Passed through untouched, by provider id.
     pub provider_options: BTreeMap<Box<str>, Value>,
-    /// Request headers of this call. Values never appear in `Debug`.
-    pub headers: Headers,
+    /// How the call travels.
+    pub transport: Transport,
 }
 
 impl ModelCall {
     /// A call with this prompt and nothing else.
     pub fn new(prompt: Vec<Message>) -> Self {
         Self { prompt, ..Self::default() }
-    }
-}
-
-/// Request headers. `Debug` shows names and no values.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Headers(pub Vec<(Box<str>, Box<str>)>);
-
-impl fmt::Debug for Headers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
 }
 

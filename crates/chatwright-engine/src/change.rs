@@ -92,6 +92,7 @@ impl<'a> Change<'a> {
         if message.model.is_some() {
             self.state.model.clone_from(&message.model);
         }
+        self.state.effort = message.effort.or(self.state.effort);
         self.push(message)
     }
 

@@ -1,6 +1,6 @@
 use chatwright_core::content::Part;
 use chatwright_core::head::{ClientType, KeyHash, Labels, Title};
-use chatwright_core::model::{FinishReason, ModelId, Usage};
+use chatwright_core::model::{FinishReason, ModelId, ReasoningEffort, Usage};
 use chatwright_core::record::{CallResult, Decision, ErrorInfo, ResultOrigin, StopReason};
 use chatwright_core::tool::Effect;
 use chatwright_core::{
@@ -139,6 +139,8 @@ pub struct Create {
     pub labels: Labels,
     /// The model that answers, by the host's name for it.
     pub model: Option<Box<str>>,
+    /// How much the model shall think, as far as its configuration lets it.
+    pub effort: Option<ReasoningEffort>,
     /// Instructions of the host, before the first message; may be empty.
     pub system: Vec<Part>,
     /// The instructions' id.
@@ -182,6 +184,8 @@ pub struct Send {
     pub author: Option<UserId>,
     /// The model that answers from this message on, by the host's name for it.
     pub model: Option<Box<str>>,
+    /// How much the model shall think, as far as its configuration lets it.
+    pub effort: Option<ReasoningEffort>,
     /// What to do if a turn runs.
     pub busy: Busy,
     /// A holder that the caller found not to be live.
@@ -215,6 +219,8 @@ pub struct Edit {
     pub author: Option<UserId>,
     /// The model that answers from this message on; absent: the one that the original asked for, if it did.
     pub model: Option<Box<str>>,
+    /// How much the model shall think, as far as its configuration lets it.
+    pub effort: Option<ReasoningEffort>,
     /// A key of the client's own: the same command again gives the first receipt.
     pub key: Option<KeyHash>,
 }
@@ -329,6 +335,8 @@ pub struct Set {
     pub labels: Option<Labels>,
     /// The model of the turns to come.
     pub model: Option<Box<str>>,
+    /// How much the model shall think, as far as its configuration lets it.
+    pub effort: Option<ReasoningEffort>,
     /// A key of the client's own: the same command again gives the first receipt.
     pub key: Option<KeyHash>,
 }

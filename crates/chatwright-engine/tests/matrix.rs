@@ -86,7 +86,17 @@ fn inputs(act: Act, table: &mut Table) -> Vec<Input> {
         let content = vec![Part::text("more")];
         deads.map(|dead| {
             let content = content.clone();
-            Command::Send(Send { content, message, queue, author: None, model: None, busy, dead, key: None })
+            Command::Send(Send {
+                content,
+                message,
+                queue,
+                author: None,
+                model: None,
+                effort: None,
+                busy,
+                dead,
+                key: None,
+            })
         })
     };
     let queue = |act: QueueAct| {
@@ -112,6 +122,7 @@ fn inputs(act: Act, table: &mut Table) -> Vec<Input> {
                         title: Title::default(),
                         labels: Labels::default(),
                         model: None,
+                        effort: None,
                         system: vec![Part::text("Be brief.")],
                         system_id: MessageId::from_uuid(table.id()),
                         content: content.clone(),
@@ -137,6 +148,7 @@ fn inputs(act: Act, table: &mut Table) -> Vec<Input> {
                     message,
                     author: None,
                     model: None,
+                    effort: None,
                     key: None,
                 }));
             }

@@ -284,6 +284,7 @@ fn a_receipt_found_in_the_log_is_the_first_receipt() {
         message: edited,
         author: None,
         model: None,
+        effort: None,
         key: None,
     };
     let acts = [QueueAct::Hold, QueueAct::Release, QueueAct::Move(0), QueueAct::Remove].map(queue);

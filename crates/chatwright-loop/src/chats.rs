@@ -3,6 +3,7 @@ use std::sync::Arc;
 use chatwright_core::content::{Output, Part};
 use chatwright_core::frame::Resume;
 use chatwright_core::head::{ClientType, KeyHash, Labels, Title};
+use chatwright_core::model::ReasoningEffort;
 use chatwright_core::port::Unresolved;
 use chatwright_core::record::{Body, Decision, MessageUser, QueueChanged};
 use chatwright_core::text::TooLarge;
@@ -51,6 +52,8 @@ pub struct NewChat {
     pub labels: Labels,
     /// The model that answers, by the host's name for it; absent: the default.
     pub model: Option<Box<str>>,
+    /// How much the model thinks from here on, as far as its configuration lets it.
+    pub effort: Option<ReasoningEffort>,
     /// Instructions for the model.
     pub system: Option<String>,
     /// The first message; empty: the chat waits for one.
@@ -71,6 +74,7 @@ impl NewChat {
             title: Title::default(),
             labels: Labels::default(),
             model: None,
+            effort: None,
             system: None,
             content: Vec::new(),
             key: None,
@@ -88,6 +92,8 @@ pub struct NewMessage {
     pub author: Option<UserId>,
     /// The model that answers from this message on, by the host's name for it.
     pub model: Option<Box<str>>,
+    /// How much the model thinks from here on, as far as its configuration lets it.
+    pub effort: Option<ReasoningEffort>,
     /// What to do if a turn runs.
     pub busy: Busy,
     /// A key of the client's own, at most [`limits::CLIENT_KEY_BYTES_MAX`] bytes: the same message again gives the first
@@ -98,7 +104,7 @@ pub struct NewMessage {
 impl NewMessage {
     /// A message of the owner's that waits while a turn runs.
     pub fn new(content: Vec<Part>) -> Self {
-        Self { content, author: None, model: None, busy: Busy::Queue, key: None }
+        Self { content, author: None, model: None, effort: None, busy: Busy::Queue, key: None }
     }
 
     /// The same with text only.
@@ -121,6 +127,8 @@ pub struct NewEdit {
     /// The model that answers from this message on, by the host's name for it; absent: the one that the original asked for, if
     /// it did.
     pub model: Option<Box<str>>,
+    /// How much the model thinks from here on, as far as its configuration lets it.
+    pub effort: Option<ReasoningEffort>,
     /// A key of the client's own, at most [`limits::CLIENT_KEY_BYTES_MAX`] bytes: the same edit again gives the first receipt.
     pub key: Option<String>,
 }
@@ -128,7 +136,7 @@ pub struct NewEdit {
 impl NewEdit {
     /// A message of the owner's in the place of that one.
     pub fn new(seq: Seq, content: Vec<Part>) -> Self {
-        Self { seq, content, author: None, model: None, key: None }
+        Self { seq, content, author: None, model: None, effort: None, key: None }
     }
 
     /// The same with text only.
@@ -146,6 +154,8 @@ pub struct NewSettings {
     pub labels: Option<Labels>,
     /// The model of the turns to come, by the host's name for it.
     pub model: Option<Box<str>>,
+    /// How much the model thinks from here on, as far as its configuration lets it.
+    pub effort: Option<ReasoningEffort>,
 }
 
 /// Who asks for something, and the key under which the same request again gives the first receipt.
@@ -257,6 +267,7 @@ impl Chats {
             title: new.title,
             labels: new.labels,
             model: new.model,
+            effort: new.effort,
             system: new.system.map(Part::text).into_iter().collect(),
             system_id: MessageId::mint(ids),
             content: new.content,
@@ -286,6 +297,7 @@ impl Chats {
             queue: QueueId::mint(ids),
             author: new.author,
             model: self.known(chat, new.model, key).await?,
+            effort: new.effort,
             busy: new.busy,
             dead: self.dead_holder(chat).await?,
             key,
@@ -322,6 +334,7 @@ impl Chats {
             message: MessageId::mint(&*self.deps.ports.ids),
             author: new.author,
             model: self.known(chat, new.model, key).await?,
+            effort: new.effort,
             key,
         };
         self.command(chat, Command::Edit(edit)).await
@@ -493,9 +506,9 @@ impl Chats {
         asked: impl Into<Asked>,
     ) -> Result<Receipt, Failed> {
         let key = key(asked.into().key.as_deref())?;
-        let NewSettings { title, labels, model } = set;
+        let NewSettings { title, labels, model, effort } = set;
         let model = self.known(chat, model, key).await?;
-        self.command(chat, Command::Set(Set { title, labels, model, key })).await
+        self.command(chat, Command::Set(Set { title, labels, model, effort, key })).await
     }
 
     /// Enters a chat that is to be created in the log of its family's root, unless it is there already.

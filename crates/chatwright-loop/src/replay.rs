@@ -1,20 +1,20 @@
 //! Is a repeated command the one that its client key first came with?
 
 use chatwright_core::Record;
-use chatwright_core::record::Body;
-use chatwright_engine::{Command, Input, QueueAct, Receipt, hash_of, receipt_of};
+use chatwright_core::record::{Body, MessageUser};
+use chatwright_engine::{Command, Input, QueueAct, Receipt, Send, hash_of, receipt_of};
 
 /// The receipt of the first command, or `None` if that was another one.
 pub(crate) fn receipt(input: &Input, record: &Record) -> Option<Receipt> {
     let Input::Command(_, command) = input else { return None };
     let body = record.open().ok()?.body;
     let same = match (command, &body) {
-        (Command::Send(send), Body::MessageUser(message)) => send.content == message.content,
-        (Command::Send(send), Body::QueueAdded(added)) => send.content == added.message.content,
+        (Command::Send(send), Body::MessageUser(message)) => is_same(send, message),
+        (Command::Send(send), Body::QueueAdded(added)) => is_same(send, &added.message),
         (Command::Create(create), Body::ChatCreated(created)) => {
             create.owner == created.owner
                 && create.organization == created.organization
-                && create.model == created.model
+                && (&create.model, create.effort) == (&created.model, created.effort)
                 && create.labels == created.labels
                 && create.title == created.title.clone().unwrap_or_default()
                 && create.content.is_empty() == created.first.is_none()
@@ -51,9 +51,14 @@ pub(crate) fn receipt(input: &Input, record: &Record) -> Option<Receipt> {
         (Command::Archive(archive), Body::ChatArchiving(archiving)) => archive.stop == archiving.stop,
         (Command::Unarchive(_), Body::ChatUnarchived(_)) => true,
         (Command::Set(set), Body::ChatChanged(changed)) => {
-            (&set.title, &set.labels, &set.model) == (&changed.title, &changed.labels, &changed.model)
+            (&set.title, &set.labels) == (&changed.title, &changed.labels)
+                && (&set.model, set.effort) == (&changed.model, changed.effort)
         }
         _ => false,
     };
     receipt_of(record).filter(|_| same)
+}
+
+fn is_same(send: &Send, message: &MessageUser) -> bool {
+    (&send.content, &send.model, send.effort) == (&message.content, &message.model, message.effort)
 }

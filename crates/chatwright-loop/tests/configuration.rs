@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use chatwright_config::{ConfigSettings, Configs, Invalidation};
 use chatwright_core::config::{ConfigKey, ConfigKind, ConfigRow, Configured, ModelConfig, ProviderConfig};
 use chatwright_core::head::Status;
+use chatwright_core::model::{EffortPolicy, ReasoningEffort};
 use chatwright_core::port::{
     Bus, ConfigStore, ConfigWriter as _, LanguageModel, ModelResolver, StoreError, StoreErrorKind, Unresolved,
 };
@@ -88,6 +89,7 @@ impl ModelResolver for Resolver {
 
 struct Deployment {
     chats: Chats,
+    model: Arc<RuleModel>,
     rows: Rows,
     resolver: Resolver,
     configs: Configs,
@@ -103,8 +105,8 @@ impl Deployment {
     async fn with(world: &World, answer: &str, settings: &ConfigSettings) -> Self {
         let rows = Rows::default();
         let answer = answer.to_owned();
-        let model: Arc<dyn LanguageModel> = RuleModel::new(move |_| say(&answer));
-        let resolver = Resolver { model, sealed: Arc::default(), made: Arc::default() };
+        let model = RuleModel::new(move |_| say(&answer));
+        let resolver = Resolver { model: model.clone(), sealed: Arc::default(), made: Arc::default() };
         let bus: Arc<dyn Bus> = Arc::new(world.bus.clone());
         let store: Arc<dyn ConfigStore> = Arc::new(rows.clone());
         let configs = Configs::new(&store, bus, settings).expect("the settings are valid");
@@ -118,7 +120,7 @@ impl Deployment {
         let shutdown = Arc::new(Notify::new());
         let ended = Arc::clone(&shutdown);
         tasks.spawn(async move { worker.run(ended.notified()).await });
-        let deployment = Self { chats, rows, resolver, configs, shutdown, worker: tasks };
+        let deployment = Self { chats, model, rows, resolver, configs, shutdown, worker: tasks };
         let (provider, model) = (ProviderConfig::new("any"), ModelConfig::new("p", "m"));
         deployment.put(&ConfigKey::provider("p").expect("short"), &provider.to_json()).await;
         deployment.put(&ConfigKey::model("m").expect("short"), &model.to_json()).await;
@@ -218,6 +220,39 @@ async fn a_model_is_made_once_and_anew_when_a_row_changes_or_a_minute_is_over() 
     sleep(Duration::from_secs(61)).await;
     turn(5).await;
     assert_eq!(made(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chat_thinks_as_much_as_it_asks_for_within_what_its_models_row_allows() {
+    use ReasoningEffort::{High, Low, Max, Medium};
+
+    let world = World::new();
+    let deployment = Deployment::new(&world).await;
+    let policy = |policy: Option<EffortPolicy>| {
+        let mut model = ModelConfig::new("p", "m");
+        model.call.reasoning_effort = policy;
+        let deployment = &deployment;
+        async move { deployment.put(&ConfigKey::model("m").expect("short"), &model.to_json()).await }
+    };
+    let up_to_high = EffortPolicy { default: Some(Low), max: Some(High), ..EffortPolicy::default() };
+    policy(Some(up_to_high)).await;
+    let (chat, _) = deployment.chats.create(new_chat("as you like")).await.expect("created");
+    until(&deployment.chats, chat, Status::Waiting).await;
+    let say = |words: &str, effort| {
+        let (chats, mut message) = (&deployment.chats, NewMessage::text(words));
+        message.effort = effort;
+        async move {
+            chats.send(chat, message).await.expect("sent");
+            until(chats, chat, Status::Waiting).await;
+        }
+    };
+    say("hard", Some(Max)).await;
+    say("as before", None).await;
+    say("easier", Some(Medium)).await;
+    policy(None).await;
+    say("hard again", Some(Max)).await;
+    let asked = deployment.model.efforts.lock().clone();
+    assert_eq!(asked, [Some(Low), Some(High), Some(High), Some(Medium), None]);
 }
 
 #[tokio::test(start_paused = true)]

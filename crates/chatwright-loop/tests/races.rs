@@ -719,7 +719,7 @@ async fn s10_a_title_that_is_written_while_the_chat_is_claimed_delays_no_turn() 
 fn name(name: &str) -> NewSettings {
     let mut labels = Labels::default();
     labels.set("name", name).expect("short");
-    NewSettings { title: Title::new(name).ok(), labels: Some(labels), model: None }
+    NewSettings { title: Title::new(name).ok(), labels: Some(labels), model: None, effort: None }
 }
 
 /// Titles are set by users only: what is tested is that two of them meet whole.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chatwright_core::content::Part;
 use chatwright_core::error::{Cause, Failure};
 use chatwright_core::head::Status;
-use chatwright_core::model::ModelPart;
+use chatwright_core::model::{ModelPart, ReasoningEffort};
 use chatwright_core::tool::Effect;
 use chatwright_loop::{Busy, Chats, Failed, NewMessage, Refused};
 use tokio::task::JoinSet;
@@ -241,6 +241,9 @@ async fn the_same_key_again_gives_the_first_receipt_and_another_body_is_refused(
     message.key = Some("send".to_owned());
     let first = chats.send(chat, message.clone()).await.expect("queued");
     assert_eq!(chats.send(chat, message.clone()).await.expect("replayed"), first);
+    let mut harder = message.clone();
+    harder.effort = Some(ReasoningEffort::Max);
+    assert!(matches!(chats.send(chat, harder).await, Err(Failed::Refused(Refused::KeyReused))));
     message.content = vec![Part::text("something else")];
     assert!(matches!(chats.send(chat, message).await, Err(Failed::Refused(Refused::KeyReused))));
     assert_eq!(world.store.calls().commit, 2);

@@ -7,28 +7,29 @@ mod encode;
 mod event;
 mod prompt;
 mod result;
+mod thinking;
 
 pub use decode::MessagesDecoder;
+pub use thinking::AnthropicThinking;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use chatwright_core::content::Metadata;
 use chatwright_core::error::Failure;
 use chatwright_core::model::{ModelCall, ModelId, ModelPart};
 use chatwright_core::port::{LanguageModel, ModelStream};
-use reqwest::Client;
-use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Decode, Endpoint, EndpointBuilder, Protocol, Request};
+use crate::endpoint::{Decode, Endpoint, EndpointBuilder, Protocol, Request, endpoint_setters};
 use crate::http::InvalidModel;
 use crate::sse::SseEvent;
 
 /// Where this adapter finds its options, and keeps the metadata of parts.
 const NAMESPACE: &str = "anthropic";
 
-const PROTOCOL: Protocol<'static> = Protocol {
-    path: "messages",
+const PROTOCOL: Protocol = Protocol {
+    path: Cow::Borrowed("messages"),
     query: None,
     key_header: "x-api-key",
     key_prefix: "",
@@ -42,20 +43,28 @@ const PROTOCOL: Protocol<'static> = Protocol {
 /// Thoughts without a signature, and halves of a pair of call and result that an interrupt tore apart, are not sent.
 ///
 /// Options under `anthropic` in [`ModelCall::provider_options`], and under the provider's own name, are merged into the body
-/// untouched: `thinking`, `service_tier`, `metadata`. A `tool_choice` without a type, for example
+/// untouched: `service_tier`, `metadata`, a `thinking` in place of this adapter's; an `output_config` field by field. A `tool_choice` without a type, for example
 /// `{"disable_parallel_tool_use": true}`, is added to the call's choice. System messages stand before all others, wherever they
 /// were.
 #[derive(Clone)]
 pub struct AnthropicMessages {
     endpoint: Endpoint,
+    settings: Settings,
+}
+
+/// What a model is sent, and how.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
     caching: bool,
+    /// Otherwise the model's name tells.
+    thinking: Option<AnthropicThinking>,
 }
 
 /// Puts an [`AnthropicMessages`] together.
 #[must_use = "nothing happens before `build`"]
 pub struct AnthropicMessagesBuilder {
     pub(crate) endpoint: EndpointBuilder,
-    caching: bool,
+    settings: Settings,
 }
 
 impl AnthropicMessages {
@@ -68,52 +77,29 @@ impl AnthropicMessages {
     /// Begins with the provider's name of the model.
     pub fn builder(model: impl Into<Box<str>>) -> AnthropicMessagesBuilder {
         let endpoint = EndpointBuilder::new(NAMESPACE, model.into(), Self::BASE_URL);
-        AnthropicMessagesBuilder { endpoint, caching: true }
+        AnthropicMessagesBuilder { endpoint, settings: Settings { caching: true, thinking: None } }
     }
 
     /// The body that a call sends.
     pub fn request_body(&self, call: &ModelCall) -> Value {
-        encode::body(&self.endpoint.id, call, self.caching)
+        encode::body(&self.endpoint.id, call, self.settings)
     }
 }
 
 impl AnthropicMessagesBuilder {
-    /// The name of the provider in records and errors. `anthropic` by default.
-    pub fn provider(mut self, name: impl Into<Box<str>>) -> Self {
-        self.endpoint.provider = name.into();
-        self
-    }
-
-    /// Where the API is served, without `/messages`.
-    pub fn base_url(mut self, url: impl Into<String>) -> Self {
-        self.endpoint.base_url = url.into();
-        self
-    }
-
-    /// The key that goes into the `x-api-key` header. It is never printed.
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.endpoint.key = Some(SecretString::from(key.into()));
-        self
-    }
-
-    /// Another header of every request, for example `anthropic-beta`, or `anthropic-version` in place of 2023-06-01. Its value
-    /// is never printed.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.endpoint.headers.push((name.into(), SecretString::from(value.into())));
-        self
-    }
-
-    /// A client of the host's own: proxies, certificates, time-outs. It should neither retry nor follow redirects.
-    pub fn client(mut self, client: Client) -> Self {
-        self.endpoint.client = Some(client);
-        self
-    }
+    endpoint_setters!();
 
     /// Leaves out the marks for prompt caching that otherwise stand at the last tool, the end of the system prompt and the ends of
     /// the last message and the user's last one before it. They are also left out where the options of a call, a tool or a
     /// message set a `cache_control` of their own.
     pub fn no_prompt_caching(mut self) -> Self {
-        self.caching = false;
+        self.settings.caching = false;
+        self
+    }
+
+    /// How the model takes an effort or a number of tokens for its thoughts. By default its name tells.
+    pub fn thinking(mut self, thinking: AnthropicThinking) -> Self {
+        self.settings.thinking = Some(thinking);
         self
     }
 
@@ -122,7 +108,7 @@ impl AnthropicMessagesBuilder {
     /// # Errors
     /// [`InvalidModel`].
     pub fn build(self) -> Result<AnthropicMessages, InvalidModel> {
-        Ok(AnthropicMessages { endpoint: self.endpoint.build(&PROTOCOL)?, caching: self.caching })
+        Ok(AnthropicMessages { endpoint: self.endpoint.build(PROTOCOL)?, settings: self.settings })
     }
 }
 
@@ -130,7 +116,7 @@ impl fmt::Debug for AnthropicMessages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AnthropicMessages")
             .field("endpoint", &self.endpoint)
-            .field("caching", &self.caching)
+            .field("settings", &self.settings)
             .finish()
     }
 }
@@ -145,12 +131,12 @@ impl LanguageModel for AnthropicMessages {
     }
 
     fn stream(&self, call: ModelCall) -> ModelStream {
-        let (id, caching) = (self.endpoint.id.clone(), self.caching);
+        let (id, settings) = (self.endpoint.id.clone(), self.settings);
         self.endpoint.stream(move || Request {
-            body: encode::body(&id, &call, caching).to_string(),
+            body: encode::body(&id, &call, settings).to_string(),
             any_type: false,
-            warnings: encode::unsupported(&call),
-            headers: call.headers,
+            warnings: encode::unsupported(&id, &call, settings),
+            transport: call.transport,
             decoder: MessagesDecoder::new(id.provider),
         })
     }

@@ -9,17 +9,16 @@ mod prompt;
 
 pub use decode::GeminiDecoder;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use chatwright_core::content::Metadata;
 use chatwright_core::error::Failure;
 use chatwright_core::model::{ModelCall, ModelId, ModelPart};
 use chatwright_core::port::{LanguageModel, ModelStream};
-use reqwest::Client;
-use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Decode, Endpoint, EndpointBuilder, Protocol, Request};
+use crate::endpoint::{Decode, Endpoint, EndpointBuilder, Protocol, Request, endpoint_setters};
 use crate::http::InvalidModel;
 use crate::sse::SseEvent;
 
@@ -65,35 +64,7 @@ impl Gemini {
 }
 
 impl GeminiBuilder {
-    /// The name of the provider in records and errors. `google` by default.
-    pub fn provider(mut self, name: impl Into<Box<str>>) -> Self {
-        self.endpoint.provider = name.into();
-        self
-    }
-
-    /// Where the API is served, without `/models`.
-    pub fn base_url(mut self, url: impl Into<String>) -> Self {
-        self.endpoint.base_url = url.into();
-        self
-    }
-
-    /// The key that goes into the `x-goog-api-key` header. It is never printed.
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.endpoint.key = Some(SecretString::from(key.into()));
-        self
-    }
-
-    /// Another header of every request. Its value is never printed.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.endpoint.headers.push((name.into(), SecretString::from(value.into())));
-        self
-    }
-
-    /// A client of the host's own: proxies, certificates, time-outs. It should neither retry nor follow redirects.
-    pub fn client(mut self, client: Client) -> Self {
-        self.endpoint.client = Some(client);
-        self
-    }
+    endpoint_setters!();
 
     /// Checks the settings. Nothing is sent.
     ///
@@ -103,14 +74,14 @@ impl GeminiBuilder {
         let model = &self.endpoint.model;
         let collection = if model.contains('/') { "" } else { "models/" };
         let protocol = Protocol {
-            path: &format!("{collection}{model}:streamGenerateContent"),
+            path: Cow::Owned(format!("{collection}{model}:streamGenerateContent")),
             // Without it the answer is one JSON array.
             query: Some(("alt", "sse")),
             key_header: "x-goog-api-key",
             key_prefix: "",
             headers: &[],
         };
-        Ok(Gemini { endpoint: self.endpoint.build(&protocol)? })
+        Ok(Gemini { endpoint: self.endpoint.build(protocol)? })
     }
 }
 
@@ -135,7 +106,7 @@ impl LanguageModel for Gemini {
             body: encode::body(&id, &call).to_string(),
             any_type: false,
             warnings: encode::unsupported(&call),
-            headers: call.headers,
+            transport: call.transport,
             decoder: GeminiDecoder::new(id.provider),
         })
     }

@@ -2,16 +2,15 @@
 
 use std::error::Error;
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chatwright_core::error::{BODY_BYTES_MAX, Cause, Failure, TimeoutPhase};
+use chatwright_core::port::{HttpEnd, HttpExchange, HttpHeader, HttpObserver, HttpRequest, HttpResponse};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response, Url};
-
-/// How long making a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the body of a refusal is waited for. What has come by then is kept: the status and the headers must not be lost
 /// to a body that stalls.
@@ -35,6 +34,17 @@ pub enum InvalidModel {
         /// Its name.
         name: String,
     },
+    /// The address of the proxy is no URL of a server. It is not shown: a password may stand in it.
+    #[error("the proxy's address is none of a server")]
+    Proxy,
+    /// A root certificate cannot be used.
+    #[error("root certificate {index} cannot be used: {why}")]
+    Certificate {
+        /// Which, from 0.
+        index: usize,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Without the feature `ring` there is no TLS provider, and a model needs a client of the host's own.
     #[error(
         "without the feature `ring` of chatwright-providers a model needs an HTTP client of the host's own"
@@ -43,35 +53,6 @@ pub enum InvalidModel {
     /// The HTTP client cannot be built.
     #[error("the HTTP client cannot be built")]
     Client(#[source] reqwest::Error),
-}
-
-/// A client that makes one request per call: no retries, no redirects.
-pub(crate) fn client() -> Result<Client, InvalidModel> {
-    let builder = Client::builder()
-        .retry(reqwest::retry::never())
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true);
-    tls(builder)?.build().map_err(InvalidModel::Client)
-}
-
-/// The client's own TLS set-up would panic where no process-wide provider is installed, even for `http://`; so it always
-/// gets one.
-#[cfg(feature = "ring")]
-fn tls(builder: reqwest::ClientBuilder) -> Result<reqwest::ClientBuilder, InvalidModel> {
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring supports the default versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(builder.tls_backend_preconfigured(config))
-}
-
-#[cfg(not(feature = "ring"))]
-fn tls(_: reqwest::ClientBuilder) -> Result<reqwest::ClientBuilder, InvalidModel> {
-    Err(InvalidModel::NoTls)
 }
 
 /// An address under a base address, whose query stays.
@@ -111,6 +92,8 @@ pub(crate) struct EventStream {
     pub(crate) head: Head,
     /// The body.
     pub(crate) bytes: BoxStream<'static, Result<Vec<u8>, Failure>>,
+    /// Sees the body.
+    pub(crate) exchange: Exchange,
 }
 
 /// The status and the headers of a response.
@@ -121,7 +104,6 @@ pub(crate) struct Head {
 
 impl Head {
     fn of(response: &Response) -> Self {
-        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned().into();
         let headers = response.headers().iter().map(|(name, value)| (name.as_str().into(), text(value)));
         Self { status: response.status().as_u16(), headers: headers.collect() }
     }
@@ -133,60 +115,129 @@ impl Head {
     }
 }
 
-/// Posts JSON and gives the event stream that comes back. `any_type` also takes a response without a content type.
-pub(crate) async fn post(
-    client: Client,
-    url: Url,
-    headers: HeaderMap,
-    body: String,
-    provider: &str,
-    any_type: bool,
-) -> Result<EventStream, Box<Failure>> {
-    let mut all = HeaderMap::new();
-    all.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    all.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    all.extend(headers);
-    let sent = client.post(url).headers(all).body(body).send().await;
-    let response = sent.map_err(|error| Box::new(transport(provider, &error)))?;
-    let streams = match response.headers().get(CONTENT_TYPE) {
-        None => any_type,
-        Some(value) => {
-            let value = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-            value.trim().eq_ignore_ascii_case("text/event-stream")
+fn text(value: &HeaderValue) -> Box<str> {
+    String::from_utf8_lossy(value.as_bytes()).into()
+}
+
+/// A request.
+pub(crate) struct Post {
+    pub(crate) client: Client,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+    /// Takes a response without a content type for an event stream.
+    pub(crate) any_type: bool,
+    pub(crate) observer: Option<Arc<dyn HttpObserver>>,
+}
+
+impl Post {
+    /// Posts JSON and gives the event stream that comes back. Failures name this provider.
+    pub(crate) async fn send(self, provider: &str) -> Result<EventStream, Box<Failure>> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        headers.extend(self.headers);
+        let mut exchange = Exchange::begin(self.observer.as_deref(), &self.url, &headers, &self.body);
+        let sent = self.client.post(self.url).headers(headers).body(self.body).send().await;
+        let response = sent.map_err(|error| {
+            let failure = Box::new(transport(provider, &error));
+            exchange.end(HttpEnd::Failed(&failure));
+            failure
+        })?;
+        exchange.response(&response);
+        let streams = match response.headers().get(CONTENT_TYPE) {
+            None => self.any_type,
+            Some(value) => {
+                let value = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+                value.trim().eq_ignore_ascii_case("text/event-stream")
+            }
+        };
+        if !response.status().is_success() {
+            return Err(Box::new(described(provider, Cause::Status, response, exchange).await));
         }
-    };
-    if !response.status().is_success() {
-        return Err(Box::new(described(provider, Cause::Status, response).await));
+        if !streams {
+            return Err(Box::new(described(provider, Cause::Protocol, response, exchange).await));
+        }
+        let head = Head::of(&response);
+        let provider = provider.to_owned();
+        let bytes = response
+            .bytes_stream()
+            .map(move |chunk| chunk.map(Vec::from).map_err(|error| transport(&provider, &error)))
+            .boxed();
+        Ok(EventStream { head, bytes, exchange })
     }
-    if !streams {
-        return Err(Box::new(described(provider, Cause::Protocol, response).await));
-    }
-    let head = Head::of(&response);
-    let provider = provider.to_owned();
-    let bytes = response
-        .bytes_stream()
-        .map(move |chunk| chunk.map(Vec::from).map_err(|error| transport(&provider, &error)))
-        .boxed();
-    Ok(EventStream { head, bytes })
 }
 
 /// A failure with everything that the response says.
-async fn described(provider: &str, cause: Cause, response: Response) -> Failure {
+async fn described(provider: &str, cause: Cause, response: Response, mut exchange: Exchange) -> Failure {
     let mut failure = Failure::new(provider, cause);
     Head::of(&response).describe(&mut failure);
     let mut body = Vec::new();
     let read = async {
         let mut chunks = response.bytes_stream();
-        while let Some(Ok(chunk)) = chunks.next().await {
-            body.extend_from_slice(&chunk);
+        while let Some(chunk) = chunks.next().await {
+            match chunk {
+                Ok(chunk) => {
+                    exchange.body(&chunk);
+                    body.extend_from_slice(&chunk);
+                }
+                Err(error) => return exchange.end(HttpEnd::Failed(&transport(provider, &error))),
+            }
             if body.len() > BODY_BYTES_MAX {
-                break;
+                return;
             }
         }
+        exchange.end(HttpEnd::Complete);
     };
     // What came counts, all of it or not.
     let _ = tokio::time::timeout(REFUSAL_BODY_TIMEOUT, read).await;
     failure.with_body(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// One request and its answer, as its observer is told of them, if there is one. Dropped without an end, it was abandoned.
+pub(crate) struct Exchange(Option<Box<dyn HttpExchange>>);
+
+impl Exchange {
+    fn begin(observer: Option<&dyn HttpObserver>, url: &Url, headers: &HeaderMap, body: &str) -> Self {
+        Self(observer.map(|observer| {
+            let headers = told(headers);
+            observer.request(&HttpRequest { method: "POST", url: url.as_str(), headers: &headers, body })
+        }))
+    }
+
+    fn response(&mut self, response: &Response) {
+        if let Some(exchange) = &mut self.0 {
+            let headers = told(response.headers());
+            exchange.response(&HttpResponse { status: response.status().as_u16(), headers: &headers });
+        }
+    }
+
+    pub(crate) fn body(&mut self, bytes: &[u8]) {
+        if let Some(exchange) = &mut self.0 {
+            exchange.body(bytes);
+        }
+    }
+
+    pub(crate) fn end(&mut self, end: HttpEnd<'_>) {
+        if let Some(exchange) = self.0.take() {
+            exchange.end(end);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.end(HttpEnd::Abandoned);
+    }
+}
+
+fn told(headers: &HeaderMap) -> Vec<HttpHeader> {
+    let header = |(name, value): (&HeaderName, &HeaderValue)| HttpHeader {
+        name: name.as_str().into(),
+        value: text(value),
+        sensitive: value.is_sensitive(),
+    };
+    headers.iter().map(header).collect()
 }
 
 /// What the client says of a connection, without addresses, which may hold credentials.

@@ -35,18 +35,21 @@
 //! ```
 
 mod anthropic;
+mod client;
 mod endpoint;
 mod google;
 mod http;
 mod openai_chat;
 mod openai_responses;
+mod options;
 mod raw;
 mod resolver;
 pub mod sse;
 
-pub use anthropic::{AnthropicMessages, AnthropicMessagesBuilder, MessagesDecoder};
+pub use anthropic::{AnthropicMessages, AnthropicMessagesBuilder, AnthropicThinking, MessagesDecoder};
+pub use client::HttpSettings;
 pub use google::{Gemini, GeminiBuilder, GeminiDecoder};
 pub use http::InvalidModel;
-pub use openai_chat::{ChatDecoder, OpenAiChat, OpenAiChatBuilder, request_body};
+pub use openai_chat::{ChatDecoder, ChatServer, OpenAiChat, OpenAiChatBuilder};
 pub use openai_responses::{OpenAiResponses, OpenAiResponsesBuilder, ResponsesDecoder};
 pub use resolver::HttpModels;

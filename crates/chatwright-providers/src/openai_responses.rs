@@ -9,17 +9,16 @@ mod prompt;
 
 pub use decode::ResponsesDecoder;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use chatwright_core::content::Metadata;
 use chatwright_core::error::Failure;
 use chatwright_core::model::{ModelCall, ModelId, ModelPart};
 use chatwright_core::port::{LanguageModel, ModelStream};
-use reqwest::Client;
-use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Decode, Endpoint, EndpointBuilder, Protocol, Request};
+use crate::endpoint::{Decode, Endpoint, EndpointBuilder, Protocol, Request, endpoint_setters};
 use crate::http::InvalidModel;
 use crate::sse::SseEvent;
 
@@ -27,7 +26,7 @@ use crate::sse::SseEvent;
 const NAMESPACE: &str = "openai";
 
 const PROTOCOL: Protocol = Protocol {
-    path: "responses",
+    path: Cow::Borrowed("responses"),
     query: None,
     key_header: "authorization",
     key_prefix: "Bearer ",
@@ -46,7 +45,8 @@ const PROTOCOL: Protocol = Protocol {
 /// sent back only if a part of the same form holds their output: the API refuses a call without one.
 ///
 /// Options under `openai` in [`ModelCall::provider_options`], and under the provider's own name, are merged into the body
-/// untouched: `reasoning`, `parallel_tool_calls`, `service_tier`, `text`, `prompt_cache_key`. An `include` or a `store` takes the
+/// untouched: `service_tier`, `prompt_cache_key`, and `reasoning` and `text` field by field: a `{"reasoning": {"summary": "auto"}}` shows
+/// the thoughts of an organization that OpenAI has verified. An `include` or a `store` takes the
 /// place of this adapter's. System messages are developer messages where they stand. Functions are not strict unless their
 /// options say so.
 #[derive(Clone)]
@@ -76,42 +76,14 @@ impl OpenAiResponses {
 }
 
 impl OpenAiResponsesBuilder {
-    /// The name of the provider in records and errors. `openai` by default.
-    pub fn provider(mut self, name: impl Into<Box<str>>) -> Self {
-        self.endpoint.provider = name.into();
-        self
-    }
-
-    /// Where the API is served, without `/responses`.
-    pub fn base_url(mut self, url: impl Into<String>) -> Self {
-        self.endpoint.base_url = url.into();
-        self
-    }
-
-    /// The key, sent as a bearer token. It is never printed.
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.endpoint.key = Some(SecretString::from(key.into()));
-        self
-    }
-
-    /// Another header of every request, for example `openai-project`. Its value is never printed.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.endpoint.headers.push((name.into(), SecretString::from(value.into())));
-        self
-    }
-
-    /// A client of the host's own: proxies, certificates, time-outs. It should neither retry nor follow redirects.
-    pub fn client(mut self, client: Client) -> Self {
-        self.endpoint.client = Some(client);
-        self
-    }
+    endpoint_setters!();
 
     /// Checks the settings. Nothing is sent.
     ///
     /// # Errors
     /// [`InvalidModel`].
     pub fn build(self) -> Result<OpenAiResponses, InvalidModel> {
-        Ok(OpenAiResponses { endpoint: self.endpoint.build(&PROTOCOL)? })
+        Ok(OpenAiResponses { endpoint: self.endpoint.build(PROTOCOL)? })
     }
 }
 
@@ -136,7 +108,7 @@ impl LanguageModel for OpenAiResponses {
             body: encode::body(&id, &call).to_string(),
             any_type: false,
             warnings: encode::unsupported(&id, &call),
-            headers: call.headers,
+            transport: call.transport,
             decoder: ResponsesDecoder::new(id.provider),
         })
     }

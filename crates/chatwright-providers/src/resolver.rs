@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -10,18 +11,20 @@ use serde_json::Value;
 
 use crate::endpoint::EndpointBuilder;
 use crate::{
-    AnthropicMessages, AnthropicMessagesBuilder, Gemini, InvalidModel, OpenAiChat, OpenAiChatBuilder,
-    OpenAiResponses, http,
+    AnthropicMessages, AnthropicThinking, ChatServer, Gemini, HttpSettings, InvalidModel, OpenAiChat,
+    OpenAiChatBuilder, OpenAiResponses,
 };
 
 /// Makes models of what is configured, by the protocol of their provider:
 ///
-/// | protocol | model | options of the provider's row, all `false` by default |
-/// |---|---|---|
-/// | `openai_chat` | [`OpenAiChat`] | `end_after_finish`, `no_content_type`, `max_tokens` and `no_stream_options`, as the methods of [`OpenAiChatBuilder`] |
-/// | `openai_responses` | [`OpenAiResponses`] | none |
-/// | `anthropic_messages` | [`AnthropicMessages`] | `no_prompt_caching`, as the method of [`AnthropicMessagesBuilder`] |
-/// | `google_gemini` | [`Gemini`] | none |
+/// | protocol | model | options of the provider's row | options of the model's row |
+/// |---|---|---|---|
+/// | `openai_chat` | [`OpenAiChat`] | `server`: the name of a [`ChatServer`]; `end_after_finish`, `no_content_type`, `max_tokens`, `no_stream_options`: true or false, as the methods of [`OpenAiChatBuilder`] | none |
+/// | `openai_responses` | [`OpenAiResponses`] | none | none |
+/// | `anthropic_messages` | [`AnthropicMessages`] | `no_prompt_caching`: true or false, as [the method](crate::AnthropicMessagesBuilder::no_prompt_caching) | `thinking`: `unsupported`, `budget` or `adaptive`, where the name of the model does not tell ([`AnthropicThinking`]) |
+/// | `google_gemini` | [`Gemini`] | none | none |
+///
+/// An option that nobody knows is refused.
 ///
 /// All models share one HTTP client.
 ///
@@ -37,6 +40,14 @@ pub struct HttpModels {
     keys: Box<Keys>,
     client: Option<Client>,
     shared: OnceLock<Client>,
+}
+
+/// What a model is made of.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    provider: &'a Configured<ProviderConfig>,
+    model: &'a Configured<ModelConfig>,
+    key: Option<&'a SecretString>,
 }
 
 type Keys = dyn Fn(&str) -> Option<SecretString> + Send + Sync;
@@ -66,85 +77,77 @@ impl HttpModels {
         if let Some(client) = self.client.as_ref().or(self.shared.get()) {
             return Ok(client.clone());
         }
-        let client = http::client()?;
+        let client = HttpSettings::default().client()?;
         Ok(self.shared.get_or_init(|| client).clone())
     }
 
-    fn openai_chat(
-        &self,
-        provider: &Configured<ProviderConfig>,
-        model: &Configured<ModelConfig>,
-        key: Option<&SecretString>,
-    ) -> Result<OpenAiChat, Box<str>> {
-        let mut builder = OpenAiChat::builder(&*model.model);
-        self.set_endpoint(&mut builder.endpoint, provider, key)?;
-        for (name, value) in &provider.options {
+    fn openai_chat(&self, rows: Rows<'_>) -> Result<OpenAiChat, Box<str>> {
+        let mut server = ChatServer::OpenAi;
+        let mut quirks: Vec<fn(OpenAiChatBuilder) -> OpenAiChatBuilder> = Vec::new();
+        for (name, value) in &rows.provider.options {
             let set: fn(OpenAiChatBuilder) -> OpenAiChatBuilder = match &**name {
+                "server" => {
+                    server = value.as_str().and_then(ChatServer::from_name).ok_or_else(unknown_server)?;
+                    continue;
+                }
                 "end_after_finish" => OpenAiChatBuilder::end_after_finish,
                 "no_content_type" => OpenAiChatBuilder::no_content_type,
                 "max_tokens" => OpenAiChatBuilder::max_tokens,
                 "no_stream_options" => OpenAiChatBuilder::no_stream_options,
-                _ => return Err(unknown_option(name)),
+                _ => return Err(unknown_option("provider", name)),
             };
-            builder = if is_set(name, value)? { set(builder) } else { builder };
+            quirks.extend(is_set(name, value)?.then_some(set));
+        }
+        no_options("model", &rows.model.options)?;
+        let builder = OpenAiChat::builder_for(server, &*rows.model.model);
+        let mut builder = quirks.into_iter().fold(builder, |builder, set| set(builder));
+        self.set_endpoint(&mut builder.endpoint, rows)?;
+        builder.build().map_err(refused)
+    }
+
+    fn openai_responses(&self, rows: Rows<'_>) -> Result<OpenAiResponses, Box<str>> {
+        no_options("provider", &rows.provider.options)?;
+        no_options("model", &rows.model.options)?;
+        let mut builder = OpenAiResponses::builder(&*rows.model.model);
+        self.set_endpoint(&mut builder.endpoint, rows)?;
+        builder.build().map_err(refused)
+    }
+
+    fn anthropic_messages(&self, rows: Rows<'_>) -> Result<AnthropicMessages, Box<str>> {
+        let mut builder = AnthropicMessages::builder(&*rows.model.model);
+        self.set_endpoint(&mut builder.endpoint, rows)?;
+        for (name, value) in &rows.provider.options {
+            match &**name {
+                "no_prompt_caching" if is_set(name, value)? => builder = builder.no_prompt_caching(),
+                "no_prompt_caching" => {}
+                _ => return Err(unknown_option("provider", name)),
+            }
+        }
+        for (name, value) in &rows.model.options {
+            let "thinking" = &**name else { return Err(unknown_option("model", name)) };
+            let thinking = value.as_str().and_then(AnthropicThinking::from_name);
+            builder = builder.thinking(
+                thinking.ok_or("its thinking is none of \"unsupported\", \"budget\" and \"adaptive\"")?,
+            );
         }
         builder.build().map_err(refused)
     }
 
-    fn openai_responses(
-        &self,
-        provider: &Configured<ProviderConfig>,
-        model: &Configured<ModelConfig>,
-        key: Option<&SecretString>,
-    ) -> Result<OpenAiResponses, Box<str>> {
-        let mut builder = OpenAiResponses::builder(&*model.model);
-        self.set_endpoint(&mut builder.endpoint, provider, key)?;
-        no_options(provider)?;
-        builder.build().map_err(refused)
-    }
-
-    fn anthropic_messages(
-        &self,
-        provider: &Configured<ProviderConfig>,
-        model: &Configured<ModelConfig>,
-        key: Option<&SecretString>,
-    ) -> Result<AnthropicMessages, Box<str>> {
-        let mut builder = AnthropicMessages::builder(&*model.model);
-        self.set_endpoint(&mut builder.endpoint, provider, key)?;
-        for (name, value) in &provider.options {
-            let set: fn(AnthropicMessagesBuilder) -> AnthropicMessagesBuilder = match &**name {
-                "no_prompt_caching" => AnthropicMessagesBuilder::no_prompt_caching,
-                _ => return Err(unknown_option(name)),
-            };
-            builder = if is_set(name, value)? { set(builder) } else { builder };
-        }
-        builder.build().map_err(refused)
-    }
-
-    fn google_gemini(
-        &self,
-        provider: &Configured<ProviderConfig>,
-        model: &Configured<ModelConfig>,
-        key: Option<&SecretString>,
-    ) -> Result<Gemini, Box<str>> {
-        let mut builder = Gemini::builder(&*model.model);
-        self.set_endpoint(&mut builder.endpoint, provider, key)?;
-        no_options(provider)?;
+    fn google_gemini(&self, rows: Rows<'_>) -> Result<Gemini, Box<str>> {
+        no_options("provider", &rows.provider.options)?;
+        no_options("model", &rows.model.options)?;
+        let mut builder = Gemini::builder(&*rows.model.model);
+        self.set_endpoint(&mut builder.endpoint, rows)?;
         builder.build().map_err(refused)
     }
 
     /// Sets what models of every protocol have in common.
-    fn set_endpoint(
-        &self,
-        endpoint: &mut EndpointBuilder,
-        provider: &Configured<ProviderConfig>,
-        key: Option<&SecretString>,
-    ) -> Result<(), Box<str>> {
-        endpoint.provider = provider.id.as_ref().into();
-        if let Some(url) = &provider.base_url {
+    fn set_endpoint(&self, endpoint: &mut EndpointBuilder, rows: Rows<'_>) -> Result<(), Box<str>> {
+        endpoint.provider = rows.provider.id.as_ref().into();
+        if let Some(url) = &rows.provider.base_url {
             endpoint.base_url = url.as_ref().into();
         }
-        endpoint.key = key.cloned();
+        endpoint.key = rows.key.cloned();
         endpoint.client = Some(self.shared_client().map_err(refused)?);
         Ok(())
     }
@@ -160,12 +163,18 @@ fn refused(error: InvalidModel) -> Box<str> {
     }
 }
 
-fn no_options(provider: &Configured<ProviderConfig>) -> Result<(), Box<str>> {
-    provider.options.keys().next().map_or(Ok(()), |name| Err(unknown_option(name)))
+fn no_options(row: &str, options: &BTreeMap<Box<str>, Value>) -> Result<(), Box<str>> {
+    options.keys().next().map_or(Ok(()), |name| Err(unknown_option(row, name)))
 }
 
-fn unknown_option(name: &str) -> Box<str> {
-    format!("its provider has the option {}, which nobody knows", shown(name)).into()
+fn unknown_option(row: &str, name: &str) -> Box<str> {
+    let of = if row == "provider" { "its provider has" } else { "it has" };
+    format!("{of} the option {}, which nobody knows", shown(name)).into()
+}
+
+fn unknown_server() -> Box<str> {
+    let names = ChatServer::ALL.map(|server| format!("{:?}", server.as_str()));
+    format!("the server of its provider is none of {}", names.join(", ")).into()
 }
 
 fn is_set(name: &str, value: &Value) -> Result<bool, Box<str>> {
@@ -192,14 +201,14 @@ impl ModelResolver for HttpModels {
             (self.keys)(credential).ok_or_else(|| Unresolved::MissingKey { provider: provider.id.clone() })
         });
         let key = key.transpose()?;
-        let key = key.as_ref();
+        let rows = Rows { provider, model, key: key.as_ref() };
         let made: Result<Arc<dyn LanguageModel>, Box<str>> = match &*provider.protocol {
-            "openai_chat" => self.openai_chat(provider, model, key).map(|model| Arc::new(model) as _),
-            "openai_responses" => self.openai_responses(provider, model, key).map(|model| Arc::new(model) as _),
+            "openai_chat" => self.openai_chat(rows).map(|model| Arc::new(model) as _),
+            "openai_responses" => self.openai_responses(rows).map(|model| Arc::new(model) as _),
             "anthropic_messages" => {
-                self.anthropic_messages(provider, model, key).map(|model| Arc::new(model) as _)
+                self.anthropic_messages(rows).map(|model| Arc::new(model) as _)
             }
-            "google_gemini" => self.google_gemini(provider, model, key).map(|model| Arc::new(model) as _),
+            "google_gemini" => self.google_gemini(rows).map(|model| Arc::new(model) as _),
             other => Err(format!(
                 "its provider speaks {}, and known are \"openai_chat\", \"openai_responses\", \"anthropic_messages\" and \"google_gemini\"",
                 shown(other)

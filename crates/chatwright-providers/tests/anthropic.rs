@@ -263,7 +263,7 @@ async fn headers_of_the_model_and_of_the_call_reach_the_server_and_bad_ones_fail
         .build()
         .expect("valid");
     let mut call = call();
-    call.headers = Headers(vec![("x-trace".into(), "t1".into())]);
+    call.transport.headers = Headers(vec![("x-trace".into(), "t1".into())]);
     let parts: Vec<ModelPart> = model.stream(call.clone()).collect().await;
     assert!(matches!(parts.last(), Some(ModelPart::Finish(_))));
     let headers = server.requests().remove(0).headers;
@@ -274,7 +274,7 @@ async fn headers_of_the_model_and_of_the_call_reach_the_server_and_bad_ones_fail
             headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect();
         assert_eq!(told, [value], "{name}");
     }
-    call.headers = Headers(vec![("x-bad".into(), "a\nb".into())]);
+    call.transport.headers = Headers(vec![("x-bad".into(), "a\nb".into())]);
     let parts: Vec<ModelPart> = model.stream(call).collect().await;
     assert!(matches!(&parts[..], [ModelPart::Failure(failure)] if failure.cause == Cause::Request));
     assert_eq!(server.requests().len(), 1);

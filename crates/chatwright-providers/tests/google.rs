@@ -244,7 +244,7 @@ async fn headers_reach_the_server_and_a_collection_of_the_host_s_choice_is_asked
         .build()
         .expect("valid");
     let mut call = call();
-    call.headers = Headers(vec![("x-trace".into(), "t1".into())]);
+    call.transport.headers = Headers(vec![("x-trace".into(), "t1".into())]);
     let answer = fold(&model, call.clone()).await;
     assert_eq!(answer.finish_reason(), Some(FinishReason::Stop));
     let received = server.requests().remove(0);
@@ -252,7 +252,7 @@ async fn headers_reach_the_server_and_a_collection_of_the_host_s_choice_is_asked
     for (name, value) in [("x-goog-user-project", "p1"), ("x-trace", "t1")] {
         assert!(received.headers.contains(&(name.to_owned(), value.to_owned())), "{name}");
     }
-    call.headers = Headers(vec![("x-bad".into(), "a\nb".into())]);
+    call.transport.headers = Headers(vec![("x-bad".into(), "a\nb".into())]);
     let parts: Vec<ModelPart> = model.stream(call).collect().await;
     assert!(matches!(&parts[..], [ModelPart::Failure(failure)] if failure.cause == Cause::Request));
     assert_eq!(server.requests().len(), 1);

@@ -4,11 +4,11 @@ use chatwright_core::accumulator::{Accumulator, End};
 use chatwright_core::content::{Metadata, Output, Part};
 use chatwright_core::error::{Cause, Failure};
 use chatwright_core::model::{
-    FinishReason, Headers, Message, ModelCall, ModelId, ModelPart, Role, ToolChoice, ToolDefinition, Usage,
+    FinishReason, Headers, Message, ModelCall, ModelPart, Role, ToolChoice, ToolDefinition, Usage,
 };
 use chatwright_core::port::LanguageModel;
 use chatwright_fake::{FakeServer, Reply, Script, Step};
-use chatwright_providers::{InvalidModel, OpenAiChat, request_body};
+use chatwright_providers::{InvalidModel, OpenAiChat};
 use futures::StreamExt;
 use serde_json::json;
 
@@ -188,14 +188,14 @@ async fn per_call_headers_reach_the_server_and_bad_ones_fail_the_call() {
         .build()
         .expect("valid");
     let mut call = call();
-    call.headers = Headers(vec![("x-trace".into(), "t1".into())]);
+    call.transport.headers = Headers(vec![("x-trace".into(), "t1".into())]);
     let parts: Vec<ModelPart> = model.stream(call.clone()).collect().await;
     assert!(matches!(parts.last(), Some(ModelPart::Finish(_))));
     let headers = server.requests().remove(0).headers;
     for header in [("x-team", "engines"), ("x-trace", "t1")] {
         assert!(headers.contains(&(header.0.to_owned(), header.1.to_owned())), "{header:?}");
     }
-    call.headers = Headers(vec![("x-bad".into(), "a\nb".into())]);
+    call.transport.headers = Headers(vec![("x-bad".into(), "a\nb".into())]);
     let parts: Vec<ModelPart> = model.stream(call).collect().await;
     assert!(matches!(&parts[..], [ModelPart::Failure(failure)] if failure.cause == Cause::Request));
     assert_eq!(server.requests().len(), 1);
@@ -217,7 +217,7 @@ fn settings_that_make_no_sense_are_refused_without_printing_credentials() {
 
 #[test]
 fn a_request_says_everything_that_was_asked() {
-    let id = ModelId { provider: "gateway".into(), model: "m".into() };
+    let model = OpenAiChat::builder("m").provider("gateway").build().expect("a valid address");
     let result = |text: Output| Part::ToolResult {
         call_id: "a".into(),
         name: "look".into(),
@@ -263,5 +263,5 @@ fn a_request_says_everything_that_was_asked() {
         "tool_choice": {"type": "function", "function": {"name": "look"}},
         "max_completion_tokens": 99, "temperature": 1, "stop": ["END"], "route": "fast",
     });
-    assert_eq!(request_body(&id, &call), expected);
+    assert_eq!(model.request_body(&call), expected);
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chatwright::core::content::{Output, Part};
 use chatwright::core::head::{Labels, State, Status, Title};
-use chatwright::core::model::{Finish, FinishReason, Message, ModelCall, ModelId, ModelPart, Role};
+use chatwright::core::model::{
+    Finish, FinishReason, Message, ModelCall, ModelId, ModelPart, ReasoningEffort, Role,
+};
 use chatwright::core::port::{ChatStore, LanguageModel, ModelStream, SessionStore};
 use chatwright::core::record::Body;
 use chatwright::core::tool::{Effect, ToolSpec};
@@ -228,7 +230,7 @@ on_both_stores! {
     a_family_is_stopped_and_archived_and_comes_back,
     a_family_that_does_something_is_archived_only_if_it_may_be_stopped,
     a_child_inherits_and_stays_within_its_depth,
-    title_labels_and_model_change_nothing_else,
+    title_labels_model_and_effort_change_nothing_else,
     the_same_key_gives_the_first_receipt_and_another_body_is_refused,
 }
 
@@ -495,14 +497,19 @@ async fn a_child_inherits_and_stays_within_its_depth(world: World) {
     assert_eq!(refused.to_string(), "a chat may be at most 1 below the root of its family");
 }
 
-async fn title_labels_and_model_change_nothing_else(world: World) {
+async fn title_labels_model_and_effort_change_nothing_else(world: World) {
     let chat = world.chat().await;
     busy(&chat).await;
     let before = chat.head().await.expect("there");
     let mut labels = Labels::default();
     labels.set("team", "engines").expect("short");
     let title = Title::new("Engines").ok();
-    let set = NewSettings { title, labels: Some(labels.clone()), model: Some("other".into()) };
+    let set = NewSettings {
+        title,
+        labels: Some(labels.clone()),
+        model: Some("other".into()),
+        effort: Some(ReasoningEffort::High),
+    };
     chat.set(set, None).await.expect("set");
     let after = chat.head().await.expect("there");
     assert_eq!((after.index.title.as_str(), &after.index.labels), ("Engines", &labels));
@@ -510,7 +517,8 @@ async fn title_labels_and_model_change_nothing_else(world: World) {
         (after.holder, after.index.status, after.index.updated),
         (before.holder, before.index.status, before.index.updated)
     );
-    assert_eq!(state(&chat).await.model.as_deref(), Some("other"));
+    let state = state(&chat).await;
+    assert_eq!((state.model.as_deref(), state.effort), (Some("other"), Some(ReasoningEffort::High)));
     let set = NewSettings { model: Some("nobody".into()), ..NewSettings::default() };
     let unknown = refusal(chat.set(set, None).await.expect_err("unknown"));
     assert!(unknown.to_string().contains("there is no model \"nobody\""));

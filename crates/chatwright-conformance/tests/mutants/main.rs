@@ -10,6 +10,7 @@ mod caught;
 mod chat_directory;
 mod chat_store;
 mod config_store;
+mod http_observer;
 mod language_model;
 mod live_log;
 mod model_resolver;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Status;
+use crate::model::ReasoningEffort;
 use crate::tool::Effect;
 use crate::{Epoch, Gen, MessageId, QueueId, Seq, SessionId, Timestamp};
 
@@ -61,6 +62,9 @@ pub struct State {
     /// [`limits::ID_BYTES_MAX`](crate::limits::ID_BYTES_MAX) bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Box<str>>,
+    /// How much the model thinks in the turns to come, as far as its configuration lets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<ReasoningEffort>,
     /// Queued messages: at most [`limits::QUEUE_MAX`](crate::limits::QUEUE_MAX).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queue: Vec<QueueEntry>,
@@ -111,6 +115,7 @@ impl Default for State {
             calls: Vec::new(),
             calls_in: None,
             model: None,
+            effort: None,
             queue: Vec::new(),
             keys: Vec::new(),
             system: None,
@@ -326,6 +331,7 @@ mod tests {
             calls: vec![call; limits::OPEN_CALLS_MAX],
             calls_in: Some(MessageId::from_uuid(Uuid::max())),
             model: Some("\u{1}".repeat(limits::ID_BYTES_MAX).into()),
+            effort: Some(ReasoningEffort::Minimal),
             queue: vec![entry; limits::QUEUE_MAX],
             keys: vec![ClientKey(KeyHash(u128::MAX), max); limits::CLIENT_KEYS_MAX],
             system: Some(max),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{ErrorInfo, Kind};
 use crate::content::{Output, Part};
 use crate::head::{CallKind, ClientType, KeyHash, Labels, Title, UnitKind};
-use crate::model::{FinishReason, ModelId, Usage};
+use crate::model::{FinishReason, ModelId, ReasoningEffort, Usage};
 use crate::text::{OrganizationId, UserId};
 use crate::tool::Effect;
 use crate::{ChatId, Epoch, Gen, MessageId, QueueId, Seq, SessionId, Timestamp};
@@ -198,6 +198,9 @@ pub struct ChatChanged {
     /// The model of the turns to come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Box<str>>,
+    /// How much the model thinks in the turns to come, as far as its configuration lets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<ReasoningEffort>,
     /// The client key of the command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyHash>,
@@ -240,6 +243,9 @@ pub struct ChatCreated {
     /// The model of the turns to come, by the host's name for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Box<str>>,
+    /// How much the model thinks in the turns to come, as far as its configuration lets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<ReasoningEffort>,
     /// The first message, whose record follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<MessageId>,
@@ -268,6 +274,9 @@ pub struct MessageUser {
     /// The model that shall answer, if not the chat's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<Box<str>>,
+    /// How much it shall think, if not as the chat has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<ReasoningEffort>,
     /// The queue entry that it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<QueueId>,
@@ -279,7 +288,7 @@ pub struct MessageUser {
 impl MessageUser {
     /// A message of the owner's.
     pub fn new(id: MessageId, content: Vec<Part>) -> Self {
-        Self { id, content, author: None, model: None, queued: None, key: None }
+        Self { id, content, author: None, model: None, effort: None, queued: None, key: None }
     }
 }
 

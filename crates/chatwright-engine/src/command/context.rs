@@ -42,11 +42,16 @@ pub(super) fn clear(mut change: Change<'_>, op: OpId, clear: Clear) -> Result<St
 pub(super) fn set(mut change: Change<'_>, op: OpId, set: &Set) -> Result<Step, NotDone> {
     check_model(set.model.as_deref())?;
     let (title, labels, model) = (set.title.clone(), set.labels.clone(), set.model.clone());
-    if title.is_none() && labels.is_none() && model.is_none() {
+    if title.is_none() && labels.is_none() && model.is_none() && set.effort.is_none() {
         return Err(Refused::Invalid { what: "nothing is to be set".to_owned() }.into());
     }
-    let changed =
-        ChatChanged { title: title.clone(), labels: labels.clone(), model: model.clone(), key: set.key };
+    let changed = ChatChanged {
+        title: title.clone(),
+        labels: labels.clone(),
+        model: model.clone(),
+        effort: set.effort,
+        key: set.key,
+    };
     let seq = change.push(changed)?;
     if let Some(title) = title {
         change.index.title = title;
@@ -57,5 +62,6 @@ pub(super) fn set(mut change: Change<'_>, op: OpId, set: &Set) -> Result<Step, N
     if model.is_some() {
         change.state.model = model;
     }
+    change.state.effort = set.effort.or(change.state.effort);
     done(change, op, set.key, seq)
 }

@@ -30,6 +30,7 @@ pub(super) fn create(context: Context<'_>, op: OpId, create: &Create) -> Result<
     index.labels = create.labels.clone();
     let mut state = State::default();
     state.model.clone_from(&create.model);
+    state.effort = create.effort;
     state.depth = depth;
     let (parent, root) = (index.parent, index.root);
     let mut change = Change::new(context, op, Seq::ZERO, index, state, None, None);
@@ -42,6 +43,7 @@ pub(super) fn create(context: Context<'_>, op: OpId, create: &Create) -> Result<
         title: Some(create.title.clone()).filter(|title| !title.as_str().is_empty()),
         labels: create.labels.clone(),
         model: create.model.clone(),
+        effort: create.effort,
         first: (!create.content.is_empty()).then_some(create.message),
         key: create.key,
     })?;

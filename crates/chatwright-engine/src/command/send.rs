@@ -21,6 +21,7 @@ pub(super) fn send(mut change: Change<'_>, chat: &Chat, op: OpId, send: &Send) -
         content: send.content.clone(),
         author: send.author.clone(),
         model: send.model.clone(),
+        effort: send.effort,
         queued: None,
         key: send.key,
     };
@@ -87,6 +88,7 @@ pub(super) fn edit(mut change: Change<'_>, chat: &Chat, op: OpId, edit: &Edit) -
         None => return Err(Refused::NotFound { what: "message in history" }.into()),
     };
     let model = edit.model.clone().or_else(|| original.model.clone());
+    let effort = edit.effort.or(original.effort);
     if !anchor_stays {
         let before = history.anchor_before(edit.seq);
         change.state.context_from = before.map_or(Seq::new(1), |(from, _)| from);
@@ -109,7 +111,7 @@ pub(super) fn edit(mut change: Change<'_>, chat: &Chat, op: OpId, edit: &Edit) -
     }
     change.state.compact = None;
     let (id, content, author) = (edit.message, edit.content.clone(), edit.author.clone());
-    change.user_message(MessageUser { id, content, author, model, queued: None, key: None })?;
+    change.user_message(MessageUser { id, content, author, model, effort, queued: None, key: None })?;
     run(&mut change);
     change.done(Some(Receipt { op, seq, message: Some(edit.message), queued: None, position: None }))
 }

@@ -337,13 +337,23 @@ impl World {
             Asks::Send(busy) => {
                 let (message, queue) = (MessageId::from_uuid(self.id()), QueueId::from_uuid(self.id()));
                 let (content, author) = (vec![Part::text("more")], ada());
-                Command::Send(Send { content, message, queue, author, model: None, busy, dead, key })
+                Command::Send(Send {
+                    content,
+                    message,
+                    queue,
+                    author,
+                    model: None,
+                    effort: None,
+                    busy,
+                    dead,
+                    key,
+                })
             }
             Asks::EditFirst => {
                 let users = |(seq, item): &(Seq, Item)| matches!(item, Item::User(_)).then_some(*seq);
                 let seq = self.stored.history.items().iter().find_map(users)?;
                 let (content, message) = (vec![Part::text("rather")], MessageId::from_uuid(self.id()));
-                Command::Edit(Edit { seq, content, message, author: None, model: None, key })
+                Command::Edit(Edit { seq, content, message, author: None, model: None, effort: None, key })
             }
             Asks::Remove(place) => queue(self, place, QueueAct::Remove)?,
             Asks::MoveTo(place) => queue(self, 0, QueueAct::Move(u32::try_from(place).unwrap_or(0)))?,
@@ -379,6 +389,7 @@ impl World {
             Asks::Set => Command::Set(Set {
                 title: Some(Title::default()),
                 model: Some("m".into()),
+                effort: None,
                 labels: None,
                 key,
             }),

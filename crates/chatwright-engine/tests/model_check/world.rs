@@ -179,6 +179,7 @@ impl World {
             title: Title::default(),
             labels: Labels::default(),
             model: None,
+            effort: None,
             system: vec![Part::text("be brief")],
             system_id: MessageId::from_uuid(id()),
             content: vec![Part::text("hello")],

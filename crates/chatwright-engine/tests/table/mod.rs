@@ -45,6 +45,7 @@ impl Table {
             title: Title::default(),
             labels: Labels::default(),
             model: None,
+            effort: None,
             system: Vec::new(),
             system_id: MessageId::from_uuid(table.id()),
             content: vec![Part::text("hello")],
@@ -153,7 +154,17 @@ impl Table {
     pub(crate) fn send(&mut self, busy: Busy) -> Result<Step, NotDone> {
         let (message, queue) = (MessageId::from_uuid(self.id()), QueueId::from_uuid(self.id()));
         let content = vec![Part::text("more")];
-        let send = Send { content, message, queue, author: None, model: None, busy, dead: None, key: None };
+        let send = Send {
+            content,
+            message,
+            queue,
+            author: None,
+            model: None,
+            effort: None,
+            busy,
+            dead: None,
+            key: None,
+        };
         let op = self.op();
         self.feed(Input::Command(op, Command::Send(send)))
     }

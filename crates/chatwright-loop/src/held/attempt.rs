@@ -217,6 +217,7 @@ impl Held {
             call.prompt.insert(at, Message::new(Role::System, vec![Part::text(prompt.as_str())]));
         }
         call.tools = self.deps.registry.definitions().to_vec();
+        call.reasoning_effort = self.chat.state.effort;
         if let Some(options) = chosen.options() {
             options.apply(&mut call);
         }

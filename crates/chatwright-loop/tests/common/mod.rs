@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use chatwright_conformance::Counting;
 use chatwright_core::content::{Metadata, Output, Part};
 use chatwright_core::head::Status;
-use chatwright_core::model::{Finish, FinishReason, Message, ModelCall, ModelId, ModelPart, Role};
+use chatwright_core::model::{
+    Finish, FinishReason, Message, ModelCall, ModelId, ModelPart, ReasoningEffort, Role,
+};
 use chatwright_core::port::{ChatStore, Clock, LanguageModel, ModelStream, Tool};
 use chatwright_core::record::Body;
 use chatwright_core::tool::{Effect, ToolCall, ToolSpec};
@@ -48,11 +50,12 @@ type Rule = Box<dyn Fn(&[Message]) -> Vec<ModelPart> + Send + Sync>;
 pub struct RuleModel {
     rule: Rule,
     pub prompts: Mutex<Vec<Vec<Message>>>,
+    pub efforts: Mutex<Vec<Option<ReasoningEffort>>>,
 }
 
 impl RuleModel {
     pub fn new(rule: impl Fn(&[Message]) -> Vec<ModelPart> + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { rule: Box::new(rule), prompts: Mutex::default() })
+        Arc::new(Self { rule: Box::new(rule), prompts: Mutex::default(), efforts: Mutex::default() })
     }
 }
 
@@ -63,6 +66,7 @@ impl LanguageModel for RuleModel {
 
     fn stream(&self, call: ModelCall) -> ModelStream {
         let parts = (self.rule)(&call.prompt);
+        self.efforts.lock().push(call.reasoning_effort);
         self.prompts.lock().push(call.prompt);
         // A pause between parts lets others in.
         futures::stream::iter(parts)

@@ -1,12 +1,14 @@
 use chatwright_core::content::{Output, Part};
-use chatwright_core::model::{ModelCall, ModelId, Role, ToolChoice, ToolDefinition};
+use chatwright_core::model::{ModelCall, ModelId, ResponseFormat, Role, ToolChoice, ToolDefinition};
 use serde_json::{Map, Value, json};
 
 use super::prompt::{media, messages, system};
-use super::{AnthropicMessages, NAMESPACE, cache};
+use super::thinking::{AnthropicThinking, Asked};
+use super::{AnthropicMessages, NAMESPACE, Settings, cache};
+use crate::options::merge;
 
 /// The body of a request. Options under `anthropic`, and under the provider's own name, are merged in at the top level.
-pub(super) fn body(id: &ModelId, call: &ModelCall, caching: bool) -> Value {
+pub(super) fn body(id: &ModelId, call: &ModelCall, settings: Settings) -> Value {
     let mut body = Map::new();
     body.insert("model".into(), id.model.as_ref().into());
     body.insert("stream".into(), true.into());
@@ -27,6 +29,15 @@ pub(super) fn body(id: &ModelId, call: &ModelCall, caching: bool) -> Value {
     set("top_p", call.top_p.map(Into::into));
     set("top_k", call.top_k.map(Into::into));
     set("stop_sequences", (!call.stop_sequences.is_empty()).then(|| call.stop_sequences.clone().into()));
+    asked(id, call, settings).write(&mut body);
+    // For JSON without a schema there is no word.
+    if let Some(ResponseFormat::Schema { schema, .. }) = &call.response_format {
+        let format = json!({"format": {"type": "json_schema", "schema": schema}});
+        option(&mut body, "output_config", &format);
+    }
+    if call.parallel_tool_calls == Some(false) {
+        option(&mut body, "tool_choice", &json!({"disable_parallel_tool_use": true}));
+    }
     for name in [NAMESPACE, &id.provider] {
         if let Some(Value::Object(options)) = call.provider_options.get(name) {
             options.iter().for_each(|(name, value)| option(&mut body, name, value));
@@ -36,10 +47,15 @@ pub(super) fn body(id: &ModelId, call: &ModelCall, caching: bool) -> Value {
     if !has_tools && !body.contains_key("tools") {
         body.remove("tool_choice");
     }
-    if caching {
+    if settings.caching {
         cache::mark(&mut body);
     }
     Value::Object(body)
+}
+
+fn asked(id: &ModelId, call: &ModelCall, settings: Settings) -> Asked {
+    let style = settings.thinking.unwrap_or_else(|| AnthropicThinking::of_model(&id.model));
+    Asked::of(call, style, &id.model)
 }
 
 fn option(body: &mut Map<String, Value>, name: &str, value: &Value) {
@@ -51,6 +67,12 @@ fn option(body: &mut Map<String, Value>, name: &str, value: &Value) {
                 && let Some(choice) = choice.as_object_mut()
             {
                 choice.extend(fields.clone());
+            }
+        }
+        ("output_config", Value::Object(fields)) => {
+            let config = body.entry(name).or_insert_with(|| json!({}));
+            if let Some(config) = config.as_object_mut() {
+                merge(config, fields);
             }
         }
         _ => drop(body.insert(name.to_owned(), value.clone())),
@@ -89,12 +111,14 @@ fn tool_choice(choice: &ToolChoice) -> Value {
 }
 
 /// What the format has no place for, in words for [`ModelPart::Warnings`](chatwright_core::model::ModelPart::Warnings).
-pub(super) fn unsupported(call: &ModelCall) -> Vec<String> {
-    let mut warnings = Vec::new();
+pub(super) fn unsupported(id: &ModelId, call: &ModelCall, settings: Settings) -> Vec<String> {
+    let mut warnings: Vec<String> =
+        asked(id, call, settings).warnings.into_iter().map(str::to_owned).collect();
     for (name, is_set) in [
         ("seed", call.seed.is_some()),
         ("presence_penalty", call.presence_penalty.is_some()),
         ("frequency_penalty", call.frequency_penalty.is_some()),
+        ("JSON without a schema", call.response_format == Some(ResponseFormat::Json)),
     ] {
         if is_set {
             warnings.push(format!("{name} is not supported"));

@@ -1,9 +1,11 @@
 use chatwright_core::content::{Output, Part};
-use chatwright_core::model::{ModelCall, ModelId, Role, ToolChoice, ToolDefinition};
+use chatwright_core::model::ReasoningEffort::{High, Low, Medium, Minimal, None as NoEffort};
+use chatwright_core::model::{ModelCall, ModelId, ResponseFormat, Role, ToolChoice, ToolDefinition};
 use serde_json::{Map, Value, json};
 
 use super::NAMESPACE;
 use super::prompt::{contents, media, system};
+use crate::options::merge;
 
 /// The body of a request. Options under `google`, and under the provider's own name, are merged in.
 pub(super) fn body(id: &ModelId, call: &ModelCall) -> Value {
@@ -25,7 +27,7 @@ pub(super) fn body(id: &ModelId, call: &ModelCall) -> Value {
     if !tools.is_empty() {
         body.insert("tools".to_owned(), tools.into());
     }
-    let settings = generation_config(call);
+    let settings = generation_config(&id.model, call);
     if !settings.is_empty() {
         body.insert("generationConfig".to_owned(), settings.into());
     }
@@ -37,9 +39,13 @@ pub(super) fn body(id: &ModelId, call: &ModelCall) -> Value {
     Value::Object(body)
 }
 
-fn generation_config(call: &ModelCall) -> Map<String, Value> {
+fn generation_config(model: &str, call: &ModelCall) -> Map<String, Value> {
+    let schema = match &call.response_format {
+        Some(ResponseFormat::Schema { schema, .. }) => Some(schema.clone()),
+        _ => None,
+    };
     let stops = (!call.stop_sequences.is_empty()).then(|| call.stop_sequences.clone().into());
-    let settings: [(&str, Option<Value>); 8] = [
+    let settings: [(&str, Option<Value>); 11] = [
         ("maxOutputTokens", call.max_output_tokens.map(Into::into)),
         ("temperature", call.temperature.map(Into::into)),
         ("topP", call.top_p.map(Into::into)),
@@ -48,17 +54,28 @@ fn generation_config(call: &ModelCall) -> Map<String, Value> {
         ("frequencyPenalty", call.frequency_penalty.map(Into::into)),
         ("stopSequences", stops),
         ("seed", call.seed.map(Into::into)),
+        ("thinkingConfig", thinking(model, call)),
+        ("responseMimeType", call.response_format.as_ref().map(|_| "application/json".into())),
+        ("responseJsonSchema", schema),
     ];
     settings.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
-fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
-    for (name, value) in from {
-        match (into.get_mut(name), value) {
-            (Some(Value::Object(into)), Value::Object(from)) => merge(into, from),
-            _ => drop(into.insert(name.clone(), value.clone())),
-        }
+/// How a model is told how much to think: those of 2.5 by tokens, later ones by a level. Thoughts are shown where there are any.
+fn thinking(model: &str, call: &ModelCall) -> Option<Value> {
+    if let Some(tokens) = call.thinking_budget {
+        return Some(json!({"thinkingBudget": tokens, "includeThoughts": tokens > 0}));
     }
+    let effort = call.reasoning_effort?;
+    let shown = effort > NoEffort;
+    if !model.contains("gemini-2.5") {
+        // There is no off.
+        let level = effort.among(&[Minimal, Low, Medium, High]);
+        return Some(json!({"thinkingLevel": level.as_str(), "includeThoughts": shown}));
+    }
+    let (least, most) = if model.contains("pro") { (128, 32_768) } else { (0, 24_576) };
+    let tokens = effort.thinking_tokens().clamp(least, most);
+    Some(json!({"thinkingBudget": tokens, "includeThoughts": shown}))
 }
 
 fn function(tool: &ToolDefinition) -> Option<Value> {
@@ -93,6 +110,9 @@ fn tool_choice(choice: &ToolChoice) -> Value {
 /// What the format has no place for, in words for [`ModelPart::Warnings`](chatwright_core::model::ModelPart::Warnings).
 pub(super) fn unsupported(call: &ModelCall) -> Vec<String> {
     let mut warnings = Vec::new();
+    if call.parallel_tool_calls == Some(false) {
+        warnings.push("one tool call at a time is not supported".to_owned());
+    }
     for definition in &call.tools {
         if let (ToolDefinition::Provider { name, .. }, None) = (definition, provider_tool(definition)) {
             warnings.push(format!("the tool {name} of another provider was left out"));

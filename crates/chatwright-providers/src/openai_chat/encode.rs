@@ -1,15 +1,24 @@
+use std::collections::BTreeMap;
+
 use chatwright_core::content::{FileData, Output, Part};
-use chatwright_core::model::{Message, ModelCall, ModelId, Role, ToolChoice, ToolDefinition};
+use chatwright_core::model::{Message, ModelCall, ModelId, ResponseFormat, Role, ToolChoice, ToolDefinition};
 use serde_json::{Map, Value, json};
 
-/// The body of a Chat Completions request. Options under `openai`, and under the provider's own name, are merged in at the
-/// top level untouched.
-pub fn request_body(id: &ModelId, call: &ModelCall) -> Value {
+use super::server::Dialect;
+
+/// The body of a request. Options under `openai`, and under the provider's own name, are merged in at the top level untouched.
+pub(super) fn body(id: &ModelId, call: &ModelCall, dialect: Dialect) -> Value {
     let mut body = Map::new();
+    let mut ids = CallIds { nine: dialect.mistral, sent: BTreeMap::new() };
     body.insert("model".into(), id.model.as_ref().into());
-    body.insert("messages".into(), call.prompt.iter().flat_map(messages).collect());
+    body.insert(
+        "messages".into(),
+        call.prompt.iter().flat_map(|message| messages(message, dialect, &mut ids)).collect(),
+    );
     body.insert("stream".into(), true.into());
-    body.insert("stream_options".into(), json!({"include_usage": true}));
+    if !dialect.no_stream_options {
+        body.insert("stream_options".into(), json!({"include_usage": true}));
+    }
     let tools: Vec<Value> = call.tools.iter().map(tool).collect();
     let has_tools = !tools.is_empty();
     if has_tools {
@@ -22,14 +31,18 @@ pub fn request_body(id: &ModelId, call: &ModelCall) -> Value {
     };
     // A choice among no tools is refused.
     let choice = call.tool_choice.as_ref().filter(|_| has_tools);
-    set("tool_choice", choice.map(tool_choice));
-    set("max_completion_tokens", call.max_output_tokens.map(Into::into));
+    set("tool_choice", choice.map(|choice| tool_choice(choice, dialect)));
+    set("parallel_tool_calls", call.parallel_tool_calls.filter(|_| has_tools).map(Into::into));
+    let most = if dialect.max_tokens { "max_tokens" } else { "max_completion_tokens" };
+    set(most, call.max_output_tokens.map(Into::into));
     set("temperature", call.temperature.map(Into::into));
     set("top_p", call.top_p.map(Into::into));
     set("presence_penalty", call.presence_penalty.map(Into::into));
     set("frequency_penalty", call.frequency_penalty.map(Into::into));
-    set("seed", call.seed.map(Into::into));
+    set(if dialect.mistral { "random_seed" } else { "seed" }, call.seed.map(Into::into));
     set("stop", (!call.stop_sequences.is_empty()).then(|| call.stop_sequences.clone().into()));
+    set("response_format", call.response_format.as_ref().and_then(|format| response_format(format, dialect)));
+    dialect.think(call.reasoning_effort, call.thinking_budget, &mut body);
     for name in ["openai", &id.provider] {
         if let Some(Value::Object(options)) = call.provider_options.get(name) {
             body.extend(options.clone());
@@ -38,13 +51,47 @@ pub fn request_body(id: &ModelId, call: &ModelCall) -> Value {
     Value::Object(body)
 }
 
+fn response_format(format: &ResponseFormat, dialect: Dialect) -> Option<Value> {
+    match format {
+        ResponseFormat::Json => Some(json!({"type": "json_object"})),
+        ResponseFormat::Schema { .. } if dialect.no_json_schema => Some(json!({"type": "json_object"})),
+        ResponseFormat::Schema { name, description, schema, strict } => {
+            let mut format = json!({"name": name, "schema": schema, "strict": strict});
+            if !description.is_empty() {
+                format["description"] = (&**description).into();
+            }
+            Some(json!({"type": "json_schema", "json_schema": format}))
+        }
+        _ => None,
+    }
+}
+
+/// The ids that calls are sent under.
+struct CallIds {
+    /// Nine letters and digits each.
+    nine: bool,
+    sent: BTreeMap<Box<str>, Box<str>>,
+}
+
+impl CallIds {
+    fn of(&mut self, id: &str) -> Box<str> {
+        let fits = id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !self.nine || fits {
+            return id.into();
+        }
+        // By their order in the conversation, so that a prompt begins as the one before it did.
+        let number = self.sent.len();
+        self.sent.entry(id.into()).or_insert_with(|| format!("call{number:05}").into()).clone()
+    }
+}
+
 /// A tool message becomes one message per result, all others one.
-fn messages(message: &Message) -> Vec<Value> {
+fn messages(message: &Message, dialect: Dialect, ids: &mut CallIds) -> Vec<Value> {
     match message.role {
         Role::System => vec![json!({"role": "system", "content": text(&message.content)})],
         Role::User => vec![json!({"role": "user", "content": user_content(&message.content)})],
-        Role::Assistant => vec![assistant(&message.content)],
-        Role::Tool => message.content.iter().filter_map(result).collect(),
+        Role::Assistant => vec![assistant(&message.content, dialect, ids)],
+        Role::Tool => message.content.iter().filter_map(|part| result(part, ids)).collect(),
     }
 }
 
@@ -84,10 +131,18 @@ fn user_part(part: &Part) -> Option<Value> {
 }
 
 /// What the format has no place for, in words for [`ModelPart::Warnings`](chatwright_core::model::ModelPart::Warnings).
-pub(super) fn unsupported(call: &ModelCall) -> Vec<String> {
+pub(super) fn unsupported(call: &ModelCall, dialect: Dialect) -> Vec<String> {
     let mut warnings = Vec::new();
-    if call.top_k.is_some() {
-        warnings.push("top_k is not supported".to_owned());
+    for (name, is_set) in [
+        ("top_k", call.top_k.is_some()),
+        ("thinking_budget", call.thinking_budget.is_some() && !dialect.counts_thoughts()),
+    ] {
+        if is_set {
+            warnings.push(format!("{name} is not supported"));
+        }
+    }
+    if dialect.no_json_schema && matches!(call.response_format, Some(ResponseFormat::Schema { .. })) {
+        warnings.push("a schema of the answer is not supported: it will be some JSON".to_owned());
     }
     for message in &call.prompt {
         for part in &message.content {
@@ -104,14 +159,15 @@ pub(super) fn unsupported(call: &ModelCall) -> Vec<String> {
     warnings
 }
 
-fn assistant(content: &[Part]) -> Value {
+fn assistant(content: &[Part], dialect: Dialect, ids: &mut CallIds) -> Value {
     let calls: Vec<Value> = content
         .iter()
         .filter_map(|part| match part {
             Part::ToolCall { id, name, input, provider_executed: false, .. } => {
                 // Arguments that are no JSON would be refused by some servers, and the thread with them.
                 let input = if serde_json::from_str::<Value>(input).is_ok() { input } else { "{}" };
-                Some(json!({"id": id, "type": "function", "function": {"name": name, "arguments": input}}))
+                let function = json!({"name": name, "arguments": input});
+                Some(json!({"id": ids.of(id), "type": "function", "function": function}))
             }
             _ => None,
         })
@@ -119,13 +175,22 @@ fn assistant(content: &[Part]) -> Value {
     let text = text(content);
     let mut message =
         json!({"role": "assistant", "content": if text.is_empty() { Value::Null } else { text.into() }});
+    let thoughts = content.iter().filter_map(|part| match part {
+        Part::Reasoning { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    let thoughts = thoughts.collect::<Vec<_>>().join("\n");
+    // A call must have one, also where another model made it.
+    if dialect.wants_thoughts && !(thoughts.is_empty() && calls.is_empty()) {
+        message["reasoning_content"] = thoughts.into();
+    }
     if !calls.is_empty() {
         message["tool_calls"] = calls.into();
     }
     message
 }
 
-fn result(part: &Part) -> Option<Value> {
+fn result(part: &Part, ids: &mut CallIds) -> Option<Value> {
     let Part::ToolResult { call_id, output, .. } = part else { return None };
     let content = match output {
         Output::Text { text } => text.clone(),
@@ -133,7 +198,7 @@ fn result(part: &Part) -> Option<Value> {
         Output::Media { media_type, text, .. } => text.clone().unwrap_or_else(|| format!("[{media_type}]")),
         _ => String::new(),
     };
-    Some(json!({"role": "tool", "tool_call_id": call_id, "content": content}))
+    Some(json!({"role": "tool", "tool_call_id": ids.of(call_id), "content": content}))
 }
 
 fn tool(tool: &ToolDefinition) -> Value {
@@ -146,11 +211,11 @@ fn tool(tool: &ToolDefinition) -> Value {
     }
 }
 
-fn tool_choice(choice: &ToolChoice) -> Value {
+fn tool_choice(choice: &ToolChoice, dialect: Dialect) -> Value {
     match choice {
         ToolChoice::None => "none".into(),
         ToolChoice::Auto => "auto".into(),
-        ToolChoice::Required => "required".into(),
+        ToolChoice::Required => if dialect.mistral { "any" } else { "required" }.into(),
         ToolChoice::Tool(name) => json!({"type": "function", "function": {"name": name}}),
     }
 }

@@ -1,9 +1,11 @@
 use chatwright_core::content::{Output, Part};
-use chatwright_core::model::{ModelCall, ModelId, Role, ToolChoice, ToolDefinition};
+use chatwright_core::model::ReasoningEffort::{self, High, Low, Medium, Minimal, None as NoEffort, XHigh};
+use chatwright_core::model::{ModelCall, ModelId, ResponseFormat, Role, ToolChoice, ToolDefinition};
 use serde_json::{Map, Value, json};
 
 use super::prompt::{input, media};
 use super::{NAMESPACE, attached};
+use crate::options::merge;
 
 /// The body of a request. Options under `openai`, and under the provider's own name, are merged in at the top level untouched.
 pub(super) fn body(id: &ModelId, call: &ModelCall) -> Value {
@@ -26,16 +28,49 @@ pub(super) fn body(id: &ModelId, call: &ModelCall) -> Value {
     set("max_output_tokens", call.max_output_tokens.map(Into::into));
     set("temperature", call.temperature.map(Into::into));
     set("top_p", call.top_p.map(Into::into));
+    set("parallel_tool_calls", call.parallel_tool_calls.map(Into::into));
+    set("reasoning", call.reasoning_effort.map(|effort| json!({"effort": effort.among(&EFFORTS).as_str()})));
+    set("text", call.response_format.as_ref().and_then(format).map(|format| json!({"format": format})));
     for name in [NAMESPACE, &id.provider] {
         if let Some(Value::Object(options)) = call.provider_options.get(name) {
-            body.extend(options.clone());
+            options.iter().for_each(|(name, value)| option(&mut body, name, value));
         }
     }
     // A choice among no tools is refused.
     if !body.contains_key("tools") {
         body.remove("tool_choice");
+        body.remove("parallel_tool_calls");
     }
     Value::Object(body)
+}
+
+/// The efforts that the API has a word for; each model takes some of them.
+const EFFORTS: [ReasoningEffort; 6] = [NoEffort, Minimal, Low, Medium, High, XHigh];
+
+fn format(format: &ResponseFormat) -> Option<Value> {
+    match format {
+        ResponseFormat::Json => Some(json!({"type": "json_object"})),
+        ResponseFormat::Schema { name, description, schema, strict } => {
+            let mut format = json!({"type": "json_schema", "name": name, "schema": schema, "strict": strict});
+            if !description.is_empty() {
+                format["description"] = (&**description).into();
+            }
+            Some(format)
+        }
+        _ => None,
+    }
+}
+
+fn option(body: &mut Map<String, Value>, name: &str, value: &Value) {
+    match (name, value) {
+        // Beside an effort and a format stand other settings.
+        ("reasoning" | "text", Value::Object(fields)) if body.contains_key(name) => {
+            if let Some(Value::Object(settings)) = body.get_mut(name) {
+                merge(settings, fields);
+            }
+        }
+        _ => drop(body.insert(name.to_owned(), value.clone())),
+    }
 }
 
 fn tool(model: &ModelId, tool: &ToolDefinition) -> Option<Value> {
@@ -95,6 +130,7 @@ pub(super) fn unsupported(id: &ModelId, call: &ModelCall) -> Vec<String> {
         ("presence_penalty", call.presence_penalty.is_some()),
         ("frequency_penalty", call.frequency_penalty.is_some()),
         ("stop_sequences", !call.stop_sequences.is_empty()),
+        ("thinking_budget", call.thinking_budget.is_some()),
     ] {
         if is_set {
             warnings.push(format!("{name} is not supported"));

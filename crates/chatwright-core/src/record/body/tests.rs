@@ -53,6 +53,7 @@ fn samples() -> Vec<Body> {
         ],
         author: Some(UserId::new("grace").expect("short")),
         model: Some("fast".into()),
+        effort: None,
         queued: Some(queue),
         key,
     };
@@ -126,11 +127,19 @@ fn samples() -> Vec<Body> {
             title: Some(title.clone()),
             labels: labels.clone(),
             model: Some("fast".into()),
+            effort: None,
             first: Some(message()),
             key,
         }
         .into(),
-        ChatChanged { title: Some(title), labels: Some(labels), model: Some("deep".into()), key }.into(),
+        ChatChanged {
+            title: Some(title),
+            labels: Some(labels),
+            model: Some("deep".into()),
+            effort: None,
+            key,
+        }
+        .into(),
         ChatArchiving { stop: true, key }.into(),
         ChatArchived {}.into(),
         ChatUnarchived { key }.into(),

@@ -116,6 +116,7 @@ impl World {
             title: None,
             labels: Default::default(),
             model: None,
+            effort: None,
             first: None,
             key: None,
         };
