@@ -314,6 +314,26 @@ fn thoughts_are_sent_back_only_with_what_proves_them() {
 }
 
 #[test]
+fn an_answer_that_was_stopped_in_its_thoughts_does_not_end_in_one() {
+    let thought = |fields: Value| Part::Reasoning { text: "Hm.".to_owned(), metadata: ours(fields) };
+    let thoughts = vec![thought(json!({"signature": "c2ln"})), thought(json!({"redacted_data": "ZGF0YQ=="}))];
+    let stopped = Message::new(Role::Assistant, thoughts.clone());
+    let sent = json!([{"role": "user", "content": [text("One"), text("Two")]}]);
+    assert_eq!(messages(vec![says(Role::User, "One"), stopped.clone(), says(Role::User, "Two")]), sent);
+    // Nor where a call of the provider's that came behind them was torn.
+    let searching = Message::new(Role::Assistant, [thoughts.clone(), vec![searches("s")]].concat());
+    assert_eq!(messages(vec![says(Role::User, "One"), searching, says(Role::User, "Two")]), sent);
+    let spoken = [vec![Part::text("So.")], thoughts].concat();
+    let sent = messages(vec![says(Role::User, "One"), Message::new(Role::Assistant, spoken)]);
+    assert_eq!(sent[1]["content"], json!([text("So.")]));
+    // An answer that goes on keeps them.
+    let sent = messages(vec![says(Role::User, "One"), stopped, says(Role::Assistant, "So.")]);
+    let kinds = |block: &Value| block["type"].as_str().expect("a type").to_owned();
+    let kinds: Vec<String> = sent[1]["content"].as_array().expect("blocks").iter().map(kinds).collect();
+    assert_eq!(kinds, ["thinking", "redacted_thinking", "text"]);
+}
+
+#[test]
 fn a_search_is_sent_back_whole_or_not_at_all() {
     let call = |id: &str| json!({"type": "server_tool_use", "id": id, "name": "web_search", "input": {"query": "cats"}});
     let (hits, block) = found("s1");

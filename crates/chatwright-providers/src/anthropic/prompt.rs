@@ -56,14 +56,25 @@ struct Turn {
 impl Writing {
     fn push(&mut self, role: &'static str, message: &Message, mut blocks: Vec<Value>) {
         with_options(message, &mut blocks);
+        self.join(Turn { role, blocks });
+    }
+
+    fn join(&mut self, mut next: Turn) {
         match self.turns.last_mut() {
-            _ if blocks.is_empty() => {}
-            Some(turn) if turn.role == role => turn.blocks.append(&mut blocks),
-            _ => self.turns.push(Turn { role, blocks }),
+            _ if next.blocks.is_empty() => {}
+            Some(turn) if turn.role == next.role => turn.blocks.append(&mut next.blocks),
+            _ => self.turns.push(next),
         }
     }
 
     fn finish(mut self) -> Vec<Value> {
+        // An answer that ends in a thought, because it was stopped there, is refused.
+        for mut turn in std::mem::take(&mut self.turns) {
+            while turn.blocks.last().is_some_and(is_thought) {
+                turn.blocks.pop();
+            }
+            self.join(turn);
+        }
         let mut calls: Vec<String> = Vec::new();
         for turn in &mut self.turns {
             let id = |block: &Value, name: &str| block[name].as_str().map(str::to_owned);
@@ -223,6 +234,10 @@ impl Pairs {
     fn keeps_call(&self, id: &str) -> bool {
         self.calls.contains(id) && !self.torn.contains(id)
     }
+}
+
+fn is_thought(block: &Value) -> bool {
+    matches!(block["type"].as_str(), Some("thinking" | "redacted_thinking"))
 }
 
 fn user_block(part: &Part) -> Option<Value> {
