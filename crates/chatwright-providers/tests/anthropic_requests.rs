@@ -394,6 +394,46 @@ fn a_call_of_a_program_that_the_provider_runs_names_it_until_it_is_torn() {
 }
 
 #[test]
+fn what_a_torn_program_of_the_provider_called_is_torn_with_it() {
+    let program = Part::ToolCall {
+        id: "p".into(),
+        name: "code_execution".into(),
+        input: "{}".to_owned(),
+        provider_executed: true,
+        metadata: ours(json!({"type": "server_tool_use"})),
+    };
+    let mut search = searches("s");
+    if let Part::ToolCall { metadata, .. } = &mut search {
+        let caller = json!({"type": "code_execution_20260120", "tool_id": "p"});
+        *metadata = ours(json!({"type": "server_tool_use", "caller": caller}));
+    }
+    let (hits, _) = found("s");
+    let whole = vec![
+        says(Role::User, "Hi"),
+        Message::new(Role::Assistant, vec![program, search.clone(), hits.clone()]),
+    ];
+    assert_eq!(messages(whole.clone())[1]["content"].as_array().map(Vec::len), Some(3), "it goes on");
+    let expected = json!([{"role": "user", "content": [text("Hi"), text("Stop")]}]);
+    assert_eq!(messages([whole, vec![says(Role::User, "Stop")]].concat()), expected);
+    // The program stood in what is no longer shown.
+    let rest = vec![says(Role::User, "Hi"), Message::new(Role::Assistant, vec![search, hits])];
+    assert_eq!(messages(rest).as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_result_that_comes_after_its_call_was_torn_is_not_sent_alone() {
+    let (hits, _) = found("s");
+    let prompt = vec![
+        Message::new(Role::Assistant, vec![Part::text("Wait."), searches("s")]),
+        says(Role::User, "And?"),
+        Message::new(Role::Assistant, vec![hits, Part::text("Cats.")]),
+    ];
+    let sent = messages(prompt);
+    assert_eq!(sent[0]["content"], json!([text("Wait.")]));
+    assert_eq!(sent[2]["content"], json!([text("Cats.")]));
+}
+
+#[test]
 fn four_marks_let_the_next_request_read_this_one_from_the_cache() {
     let mark = json!({"type": "ephemeral"});
     let mut later = tool("later");

@@ -148,7 +148,7 @@ impl Writing {
             }
             Part::ToolResult { call_id, provider_executed: true, metadata, .. } => {
                 let block = attached(metadata, "block")?;
-                self.pairs.calls.contains(call_id).then(|| block.clone())
+                self.pairs.keeps_call(call_id).then(|| block.clone())
             }
             Part::Unknown(value) => {
                 let is_ours = value["type"].as_str().is_some_and(|kind| kind.starts_with("anthropic."));
@@ -202,7 +202,7 @@ impl Writing {
 #[derive(Default)]
 struct Pairs {
     calls: BTreeSet<Box<str>>,
-    /// Calls that an interrupt left without a result: somebody spoke since.
+    /// Calls that an interrupt left without a result, because somebody spoke since, and what their programs called.
     torn: BTreeSet<Box<str>>,
 }
 
@@ -210,12 +210,16 @@ impl Pairs {
     fn of(prompt: &[Message]) -> Self {
         let mut pairs = Self::default();
         let mut waiting = BTreeSet::new();
+        let mut callers = Vec::new();
         for message in prompt {
             for part in &message.content {
                 match part {
-                    Part::ToolCall { id, provider_executed: true, .. } => {
+                    Part::ToolCall { id, provider_executed: true, metadata, .. } => {
                         pairs.calls.insert(id.clone());
                         waiting.insert(id.clone());
+                        let program =
+                            attached(metadata, "caller").and_then(|caller| caller["tool_id"].as_str());
+                        callers.extend(program.map(|program| (program, id)));
                     }
                     // It may come some answers later, where a program of Anthropic's calls tools of the host.
                     Part::ToolResult { call_id, provider_executed: true, .. } => {
@@ -226,6 +230,12 @@ impl Pairs {
             }
             if message.role == Role::User {
                 pairs.torn.append(&mut waiting);
+            }
+        }
+        // A program stands before what it calls.
+        for (program, id) in callers {
+            if !pairs.keeps_call(program) {
+                pairs.torn.insert(id.clone());
             }
         }
         pairs
