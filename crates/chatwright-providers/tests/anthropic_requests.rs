@@ -434,6 +434,19 @@ fn a_result_that_comes_after_its_call_was_torn_is_not_sent_alone() {
 }
 
 #[test]
+fn a_long_conversation_whose_ids_all_repeat_is_written_in_linear_time() {
+    let turn = || {
+        [
+            Message::new(Role::Assistant, vec![calls("call_0", "{}")]),
+            Message::new(Role::Tool, vec![gives("call_0", Output::text("x"))]),
+        ]
+    };
+    let sent = messages((0..20_000).flat_map(|_| turn()).collect());
+    assert_eq!(sent[39_998]["content"][0]["id"], "call_0_20000");
+    assert_eq!(sent[39_999]["content"][0]["tool_use_id"], "call_0_20000");
+}
+
+#[test]
 fn four_marks_let_the_next_request_read_this_one_from_the_cache() {
     let mark = json!({"type": "ephemeral"});
     let mut later = tool("later");

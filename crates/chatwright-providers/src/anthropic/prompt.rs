@@ -1,6 +1,6 @@
 //! The conversation as Anthropic wants it: users and the model in turns, results first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chatwright_core::content::{FileData, Metadata, Output, Part};
 use chatwright_core::model::{Message, Role};
@@ -44,6 +44,8 @@ struct Writing {
     turns: Vec<Turn>,
     /// Every id of a call so far: one may not come twice.
     ids: BTreeSet<String>,
+    /// The last number that was put behind an id which comes again. Some providers give the same ones in every answer.
+    numbers: BTreeMap<String, u32>,
     /// Calls of the newest answer that have no result yet, by the id in the prompt and the one that is sent.
     unanswered: Vec<(Box<str>, String)>,
 }
@@ -189,10 +191,10 @@ impl Writing {
     fn unique(&mut self, id: &str) -> String {
         let base = allowed(id);
         let mut id = base.clone();
-        let mut number = 2_u32;
         while !self.ids.insert(id.clone()) {
+            let number = self.numbers.entry(base.clone()).or_insert(1);
+            *number += 1;
             id = format!("{base}_{number}");
-            number += 1;
         }
         id
     }
