@@ -293,6 +293,40 @@ fn usage_is_a_running_total_whose_input_counts_no_cached_tokens() {
 }
 
 #[test]
+fn the_passes_of_a_compaction_are_counted_beside_the_answer_and_those_of_other_models_are_not() {
+    let pass = |kind: &str, input: u64, output: u64| {
+        json!({"type": kind, "input_tokens": input,
+        "output_tokens": output, "cache_read_input_tokens": 1, "cache_creation_input_tokens": 0})
+    };
+    let iterations = json!([
+        pass("compaction", 1_000, 100),
+        pass("message", 10, 5),
+        pass("compaction", 2_000, 200),
+        pass("advisor_message", 9_999, 9_999),
+        pass("message", 20, 7),
+        7,
+    ]);
+    let end =
+        |usage: Value| json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage});
+    let answer = fold(&[
+        json!({"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 1_000, "output_tokens": 1}}}),
+        end(json!({"input_tokens": 10, "output_tokens": 5, "iterations": [pass("compaction", 1_000, 100)]})),
+        end(json!({"input_tokens": 30, "output_tokens": 12, "cache_read_input_tokens": 2,
+            "cache_creation_input_tokens": 0, "iterations": iterations})),
+        json!({"type": "message_stop"}),
+    ]);
+    let expected = Usage {
+        input: Some(3_030),
+        output: Some(312),
+        reasoning: None,
+        cache_read: Some(4),
+        cache_write: Some(0),
+    };
+    assert_eq!(answer.usage(), expected);
+    assert_eq!(finish(&answer).metadata["anthropic"]["usage"], json!({ "iterations": iterations }));
+}
+
+#[test]
 fn the_reason_of_the_end_is_told_in_our_words_and_in_the_providers() {
     for (reason, expected) in [
         ("end_turn", FinishReason::Stop),

@@ -3,7 +3,7 @@ use chatwright_core::model::{Finish, FinishReason, ModelPart, Usage};
 use serde_json::{Map, Value};
 
 use super::block::{Block, Call, Stopped};
-use super::event::{Event, Message, add_usage, finish_reason};
+use super::event::{Event, Message, add_usage, finish_reason, with_compactions};
 use super::metadata;
 use super::result::items;
 use crate::endpoint::in_stream;
@@ -279,12 +279,13 @@ impl MessagesDecoder {
             }
         }
         self.done = true;
+        let usage = with_compactions(self.usage, &self.usage_rest);
         let mut details = std::mem::take(&mut self.details);
         details.insert("stop_reason".to_owned(), stop_reason.into());
         if !self.usage_rest.is_empty() {
             details.insert("usage".to_owned(), std::mem::take(&mut self.usage_rest).into());
         }
-        let (usage, response_id) = (self.usage, self.response_id.take());
+        let response_id = self.response_id.take();
         parts.push(ModelPart::Finish(Finish { reason, usage, response_id, metadata: metadata(details) }));
     }
 }

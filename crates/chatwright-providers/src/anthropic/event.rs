@@ -98,7 +98,7 @@ impl Delta<'_> {
 }
 
 /// Adds what is reported so far: counts are totals, and what an event leaves out stays as it was. What [`Usage`] has no place
-/// for, such as searches and the passes of a compaction, stays in `rest`.
+/// for, such as searches and the passes of other models, stays in `rest`.
 pub(super) fn add_usage(usage: &mut Usage, rest: &mut Map<String, Value>, reported: Map<String, Value>) {
     for (name, value) in reported {
         // Input tokens count here neither what was read from a cache nor what was written to one.
@@ -116,6 +116,25 @@ pub(super) fn add_usage(usage: &mut Usage, rest: &mut Map<String, Value>, report
         };
         *place = count(&value).or(*place);
     }
+}
+
+/// Adds the passes in which the server summarised the conversation before it answered: the totals leave them out. Passes of
+/// other models, such as an advisor's, have prices of their own.
+pub(super) fn with_compactions(mut usage: Usage, rest: &Map<String, Value>) -> Usage {
+    let passes = rest.get("iterations").and_then(Value::as_array).into_iter().flatten();
+    for pass in passes.filter(|pass| pass["type"] == "compaction") {
+        for (total, name) in [
+            (&mut usage.input, "input_tokens"),
+            (&mut usage.output, "output_tokens"),
+            (&mut usage.cache_read, "cache_read_input_tokens"),
+            (&mut usage.cache_write, "cache_creation_input_tokens"),
+        ] {
+            if let Some(tokens) = count(&pass[name]) {
+                *total = Some(total.unwrap_or(0).saturating_add(tokens));
+            }
+        }
+    }
+    usage
 }
 
 pub(super) fn finish_reason(reason: &str) -> FinishReason {
