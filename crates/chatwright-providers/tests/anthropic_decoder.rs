@@ -415,6 +415,20 @@ fn an_error_is_terminal_and_told_with_its_type_and_code() {
 }
 
 #[test]
+fn an_error_that_the_end_cut_off_before_its_blank_line_is_told_if_it_is_whole() {
+    let whole =
+        json!({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}).to_string();
+    for (rest, cause) in [(&*whole, Cause::InStream), (&whole[..whole.len() - 1], Cause::Truncated)] {
+        let (mut decoder, mut parts) = (MessagesDecoder::new("p"), Vec::new());
+        decoder.end(Some(rest), &mut parts);
+        assert!(
+            matches!(&parts[..], [ModelPart::Failure(failure)] if failure.cause == cause),
+            "{rest}: {parts:?}"
+        );
+    }
+}
+
+#[test]
 fn a_known_event_that_does_not_decode_is_a_protocol_failure() {
     let open = || begun(0, json!({"type": "text", "text": ""}), &[]);
     for event in [

@@ -100,14 +100,11 @@ impl MessagesDecoder {
     }
 
     /// The stream ended; `rest` is the data of an event that it cut off before its blank line, which counts only if it is
-    /// the terminal one.
+    /// the terminal one: the end or an error.
     pub fn end(&mut self, rest: Option<&str>, parts: &mut Vec<ModelPart>) {
-        if self.done {
-            return;
-        }
-        let is_terminal = |data| Event::parse(data).is_ok_and(|event| event.kind() == "message_stop");
-        if rest.is_some_and(is_terminal) {
-            return self.complete(parts);
+        let is_terminal = |data: &&str| Event::parse(data).is_ok_and(|event| event.is_terminal());
+        if let Some(rest) = rest.filter(is_terminal) {
+            self.event(rest, parts);
         }
         self.fail(Failure::new(self.provider.clone(), Cause::Truncated), parts);
     }

@@ -73,6 +73,14 @@ impl<'a> Event<'a> {
     pub(super) fn kind(&self) -> Cow<'a, str> {
         self.kind.and_then(|raw| word(raw).ok()).unwrap_or_default()
     }
+
+    /// Whether nothing may follow.
+    pub(super) fn is_terminal(&self) -> bool {
+        match &*self.kind() {
+            "message_stop" | "error" => true,
+            kind => kind.is_empty() && self.error.is_some(),
+        }
+    }
 }
 
 impl Delta<'_> {
