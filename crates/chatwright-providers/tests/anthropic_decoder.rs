@@ -473,6 +473,13 @@ fn what_is_held_of_one_answer_is_bounded() {
         decoder.event(&large, &mut parts);
     }
     assert!(matches!(parts.last(), Some(ModelPart::Failure(failure)) if failure.cause == Cause::Protocol));
+    // What the end tells, again and again under other names.
+    let (mut decoder, mut parts) = (MessagesDecoder::new("p"), Vec::new());
+    for number in 0..17 {
+        let told = json!({ format!("novel{number}"): "x".repeat(4 << 20) });
+        decoder.event(&json!({"type": "message_delta", "delta": told}).to_string(), &mut parts);
+    }
+    assert!(matches!(parts.last(), Some(ModelPart::Failure(failure)) if failure.cause == Cause::Protocol));
 }
 
 /// Events of the format with others' words at their places.

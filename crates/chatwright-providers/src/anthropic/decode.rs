@@ -138,7 +138,10 @@ impl MessagesDecoder {
                 }
             }
             "message_start" => self.message(field("message", event.message)?, data, parts)?,
-            "message_delta" => self.message_delta(&event)?,
+            "message_delta" => {
+                self.hold(data)?;
+                self.message_delta(&event)?;
+            }
             "message_stop" => self.complete(parts),
             "error" => self.error_event(data, parts),
             // An error that some gateway did not dress up as an event.
@@ -150,13 +153,13 @@ impl MessagesDecoder {
     }
 
     fn message(&mut self, message: Message, data: &str, parts: &mut Vec<ModelPart>) -> Result<(), String> {
+        self.hold(data)?;
         add_usage(&mut self.usage, &mut self.usage_rest, message.usage.unwrap_or_default());
         if std::mem::replace(&mut self.begun, true) {
             return Ok(());
         }
         self.response_id = message.id.map(Into::into);
         self.stop_reason = message.stop_reason.filter(|reason| !reason.is_empty());
-        self.hold(data)?;
         for (index, block) in (0..).zip(message.content.into_iter().flatten()) {
             let Value::Object(block) = block else { return Err("a block is no object".to_owned()) };
             self.start(index, block, parts)?;
