@@ -311,6 +311,26 @@ fn an_event_cut_off_at_the_end_counts_only_if_it_is_terminal() {
 }
 
 #[test]
+fn an_event_behind_the_reason_counts_without_its_last_blank_line_too() {
+    let end = |rest: &str| {
+        let (mut decoder, mut parts) = (GeminiDecoder::new("p"), Vec::new());
+        decoder.event(&ends("STOP").to_string(), &mut parts);
+        decoder.end(Some(rest), &mut parts);
+        let mut answer = Accumulator::new();
+        parts.into_iter().for_each(|part| drop(answer.push(part)));
+        answer
+    };
+    // The answer goes on: what is known of it was cut.
+    let cut = end(&says(text("more")).to_string());
+    assert_eq!((failure(&cut).cause, cut.content()), (Cause::Truncated, vec![Part::text("more")]));
+    let counted = end(r#"{"usageMetadata":{"promptTokenCount":7}}"#);
+    assert_eq!((finish(&counted).reason, counted.usage().input), (FinishReason::Stop, Some(7)));
+    for rest in ["[DONE]", "{", "7"] {
+        assert_eq!(finish(&end(rest)).reason, FinishReason::Stop, "{rest}");
+    }
+}
+
+#[test]
 fn an_error_object_is_the_end_with_its_status_and_code() {
     let error = json!({"error": {"code": 503, "message": "busy", "status": "UNAVAILABLE"}});
     let answer = fold(&[says(text("Hi")), ends("STOP"), error, says(text("more"))]);

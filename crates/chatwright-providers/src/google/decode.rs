@@ -79,9 +79,10 @@ impl GeminiDecoder {
     }
 
     /// The stream ended; `rest` is the data of an event that it cut off before its blank line, which counts only if it is
-    /// whole and the terminal one.
+    /// whole and the terminal one, or comes behind it.
     pub fn end(&mut self, rest: Option<&str>, parts: &mut Vec<ModelPart>) {
-        if let Some(rest) = rest.filter(|rest| is_terminal(rest)) {
+        let ended = self.finish_reason.is_some();
+        if let Some(rest) = rest.filter(|rest| counts(rest, ended)) {
             self.event(rest, parts);
         }
         match self.finish_reason.take() {
@@ -212,9 +213,12 @@ impl GeminiDecoder {
 /// The reason of an end without an answer: the prompt is blocked. No name of Google's is in brackets.
 const BLOCKED: &str = "[blocked]";
 
-/// Whether the data is a whole event that ends an answer.
-fn is_terminal(data: &str) -> bool {
+/// Whether the data is a whole event that ends an answer, or any whole one behind its end: the answer may go on in it.
+fn counts(data: &str, ended: bool) -> bool {
     let event: Value = serde_json::from_str(data).unwrap_or_default();
+    if ended {
+        return event.is_object();
+    }
     let blocked = event["promptFeedback"]["blockReason"].is_string();
     blocked || !event["error"].is_null() || event["candidates"][0]["finishReason"].is_string()
 }
