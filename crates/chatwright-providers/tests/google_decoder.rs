@@ -331,6 +331,17 @@ fn an_event_behind_the_reason_counts_without_its_last_blank_line_too() {
 }
 
 #[test]
+fn a_reason_that_is_not_given_ends_nothing() {
+    for event in [
+        json!({"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "FINISH_REASON_UNSPECIFIED"}]}),
+        json!({"promptFeedback": {"blockReason": "BLOCK_REASON_UNSPECIFIED"}}),
+    ] {
+        assert_eq!(failure(&fold(std::slice::from_ref(&event))).cause, Cause::Truncated, "{event}");
+        assert_eq!(finish(&fold(&[event, ends("STOP")])).reason, FinishReason::Stop);
+    }
+}
+
+#[test]
 fn an_error_object_is_the_end_with_its_status_and_code() {
     let error = json!({"error": {"code": 503, "message": "busy", "status": "UNAVAILABLE"}});
     let answer = fold(&[says(text("Hi")), ends("STOP"), error, says(text("more"))]);

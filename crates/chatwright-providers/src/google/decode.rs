@@ -128,7 +128,7 @@ impl GeminiDecoder {
         }
         if let Some(feedback) = chunk.prompt_feedback {
             let feedback: Value = read("promptFeedback", feedback)?;
-            if feedback["blockReason"].is_string() {
+            if feedback["blockReason"].as_str().is_some_and(is_given) {
                 self.finish_reason.get_or_insert_with(|| BLOCKED.to_owned());
             }
             self.details.insert("promptFeedback".to_owned(), feedback);
@@ -176,7 +176,7 @@ impl GeminiDecoder {
             None => None,
         };
         match reason {
-            Some(reason) if !reason.is_empty() => self.finish_reason = Some(reason),
+            Some(reason) if is_given(&reason) => self.finish_reason = Some(reason),
             // Some models give a reason with every event: only the last event has the last word.
             _ if said => self.finish_reason = None,
             _ => {}
@@ -221,6 +221,11 @@ fn counts(data: &str, ended: bool) -> bool {
     }
     let blocked = event["promptFeedback"]["blockReason"].is_string();
     blocked || !event["error"].is_null() || event["candidates"][0]["finishReason"].is_string()
+}
+
+/// Whether a server that writes out what it does not set has set this reason.
+fn is_given(reason: &str) -> bool {
+    !reason.is_empty() && !reason.ends_with("_UNSPECIFIED")
 }
 
 /// A field of an event.
