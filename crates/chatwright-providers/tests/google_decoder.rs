@@ -392,6 +392,14 @@ fn what_is_held_of_one_answer_is_bounded() {
         decoder.event(&large, &mut parts);
     }
     assert!(matches!(parts.last(), Some(ModelPart::Failure(failure)) if failure.cause == Cause::Protocol));
+    // Few bytes ask for many items: 2 MB for each of these pieces, 20 times as much as may be held.
+    let piece = |list: usize| {
+        let piece = json!({"jsonPath": format!("$.a[{list}][65535]"), "numberValue": 1});
+        says(calls(json!({"name": "look", "partialArgs": [piece]}))).to_string()
+    };
+    let (mut decoder, mut parts) = (GeminiDecoder::new("p"), Vec::new());
+    (0..640).for_each(|list| decoder.event(&piece(list), &mut parts));
+    assert!(matches!(parts.last(), Some(ModelPart::Failure(failure)) if failure.cause == Cause::Protocol));
 }
 
 /// Events of the format with others' words at their places.

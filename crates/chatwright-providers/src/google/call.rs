@@ -30,16 +30,17 @@ impl Call {
         Self { id, name, whole: None, built, goes_on: None, metadata }
     }
 
-    /// Takes a piece: a value at a place.
+    /// Takes a piece: a value at a place. Gives how many items of lists it made: a few bytes may ask for very many.
     ///
     /// # Errors
     /// It is none.
-    pub(super) fn piece(&mut self, mut piece: Map<String, Value>) -> Result<(), String> {
+    pub(super) fn piece(&mut self, mut piece: Map<String, Value>) -> Result<usize, String> {
         let Some(Value::String(path)) = piece.remove("jsonPath") else {
             return Err("a piece of arguments has no place".to_owned());
         };
         let goes_on = piece.get("willContinue").and_then(Value::as_bool).unwrap_or(false);
-        let place = place(&mut self.built, &path)?;
+        let mut items = 0;
+        let place = place(&mut self.built, &path, &mut items)?;
         if let Some(Value::String(text)) = piece.get("stringValue") {
             match place {
                 Value::String(begun) if self.goes_on.as_ref() == Some(&path) => begun.push_str(text),
@@ -53,7 +54,7 @@ impl Call {
             return Err("a piece of arguments has no value".to_owned());
         }
         self.goes_on = goes_on.then_some(path);
-        Ok(())
+        Ok(items)
     }
 
     /// All arguments have come.
@@ -76,7 +77,7 @@ impl Call {
 }
 
 /// The place that a path such as `$.operations[0].price` or `$['odd name']` names. What is missing on the way is made.
-fn place<'a>(mut at: &'a mut Value, path: &str) -> Result<&'a mut Value, String> {
+fn place<'a>(mut at: &'a mut Value, path: &str, items: &mut usize) -> Result<&'a mut Value, String> {
     let wrong = || format!("{path:?} is no place among arguments");
     let mut rest = path.strip_prefix('$').ok_or_else(wrong)?;
     for _ in 0..DEPTH_MAX {
@@ -96,7 +97,7 @@ fn place<'a>(mut at: &'a mut Value, path: &str) -> Result<&'a mut Value, String>
             } else {
                 let (index, behind) = inside.split_once(']').ok_or_else(wrong)?;
                 rest = behind;
-                at = item(at, index.parse().map_err(|_| wrong())?).ok_or_else(wrong)?;
+                at = item(at, index.parse().map_err(|_| wrong())?, items).ok_or_else(wrong)?;
                 continue;
             }
         }
@@ -108,12 +109,13 @@ fn place<'a>(mut at: &'a mut Value, path: &str) -> Result<&'a mut Value, String>
     Err(wrong())
 }
 
-fn item(at: &mut Value, index: usize) -> Option<&mut Value> {
+fn item<'a>(at: &'a mut Value, index: usize, made: &mut usize) -> Option<&'a mut Value> {
     if !at.is_array() {
         *at = Value::Array(Vec::new());
     }
     let items = at.as_array_mut()?;
     if index >= items.len() && index < ITEMS_MAX {
+        *made += index + 1 - items.len();
         items.resize(index + 1, Value::Null);
     }
     items.get_mut(index)

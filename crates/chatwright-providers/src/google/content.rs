@@ -46,7 +46,7 @@ impl Content {
         let signature = part.thought_signature;
         let thought = part.thought.unwrap_or(false);
         if signature.is_some() || part.text.is_none() {
-            self.hold(raw.get())?;
+            self.hold(raw.get().len())?;
         }
         if let Some(call) = part.function_call {
             return self.call(object("functionCall", call.get())?, signature, parts);
@@ -141,7 +141,7 @@ impl Content {
             // A call that is cut off by the next one is never complete.
             self.streaming = Some(call);
         }
-        let Some(call) = &mut self.streaming else {
+        let Some(mut call) = self.streaming.take() else {
             return match piece.args.is_some() || piece.partial_args.is_some() {
                 true => Err("arguments of a call that has not begun".to_owned()),
                 false => Ok(false),
@@ -152,11 +152,12 @@ impl Content {
             call.whole = Some(args.get().to_owned());
         }
         for piece in piece.partial_args.into_iter().flatten() {
-            call.piece(piece)?;
+            let items = call.piece(piece)?;
+            self.hold(items * size_of::<Value>())?;
         }
-        if !piece.will_continue.unwrap_or(false)
-            && let Some(mut call) = self.streaming.take()
-        {
+        if piece.will_continue.unwrap_or(false) {
+            self.streaming = Some(call);
+        } else {
             call.end(parts);
             self.calls.push(call);
         }
@@ -202,8 +203,8 @@ impl Content {
         if self.blocks > BLOCKS_MAX { Err("too many blocks in one answer".to_owned()) } else { Ok(()) }
     }
 
-    pub(super) fn hold(&mut self, data: &str) -> Result<(), String> {
-        self.held_bytes = self.held_bytes.saturating_add(data.len());
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), String> {
+        self.held_bytes = self.held_bytes.saturating_add(bytes);
         match self.held_bytes > HELD_BYTES_MAX {
             true => Err("the parts of the answer are too large".to_owned()),
             false => Ok(()),

@@ -159,7 +159,7 @@ impl GeminiDecoder {
 
     fn candidate(&mut self, candidate: Candidate<'_>, parts: &mut Vec<ModelPart>) -> Result<(), String> {
         for (name, value) in candidate.details() {
-            self.content.hold(value.get())?;
+            self.content.hold(value.get().len())?;
             self.details.insert(name.to_owned(), read(name, value)?);
         }
         let mut said = false;
