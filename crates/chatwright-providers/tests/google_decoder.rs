@@ -158,6 +158,14 @@ fn arguments_in_pieces_are_put_together_and_a_call_that_does_not_end_is_cut() {
 }
 
 #[test]
+fn pieces_go_on_with_the_arguments_that_a_call_begins_with() {
+    let begin = calls(json!({"name": "look", "args": {"x": 1}, "willContinue": true}));
+    let piece = calls(json!({"partialArgs": [{"jsonPath": "$.n", "numberValue": 7}]}));
+    let answer = answer(&[begin, piece], "STOP");
+    assert_eq!(answer.content(), [call("call_0", r#"{"n":7,"x":1}"#, Metadata::new())]);
+}
+
+#[test]
 fn code_files_and_what_is_not_known_are_kept() {
     let code = json!({"executableCode": {"language": "PYTHON", "code": "print(1)"}, "thoughtSignature": "c"});
     let result = json!({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1\n"}});

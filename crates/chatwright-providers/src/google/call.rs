@@ -16,7 +16,7 @@ const DEPTH_MAX: usize = 64;
 pub(super) struct Call {
     pub(super) id: Box<str>,
     pub(super) name: Box<str>,
-    /// The arguments as they came in one piece.
+    /// The arguments as they came in one piece, unless others come behind it.
     pub(super) whole: Option<String>,
     built: Value,
     /// The text that the next piece goes on with.
@@ -39,6 +39,9 @@ impl Call {
             return Err("a piece of arguments has no place".to_owned());
         };
         let goes_on = piece.get("willContinue").and_then(Value::as_bool).unwrap_or(false);
+        if let Some(begun) = self.whole.take() {
+            self.built = serde_json::from_str(&begun).unwrap_or_default();
+        }
         let mut items = 0;
         let place = place(&mut self.built, &path, &mut items)?;
         if let Some(Value::String(text)) = piece.get("stringValue") {
