@@ -259,6 +259,19 @@ fn options_of_messages_and_tools_are_added_to_them() {
     assert_eq!(body["tools"][0]["functionDeclarations"][0]["behavior"], "BLOCKING");
 }
 
+#[test]
+fn a_schema_of_the_host_s_in_google_s_own_words_stands_in_place_of_the_other() {
+    let mut call = ModelCall::new(vec![says(Role::User, "Look")]);
+    call.tools = vec![ToolDefinition::Function {
+        name: "look".into(),
+        description: "Looks.".into(),
+        input_schema: json!({"type": "object"}),
+        provider_options: [("google".into(), json!({"parameters": {"type": "OBJECT"}}))].into(),
+    }];
+    let expected = json!({"name": "look", "description": "Looks.", "parameters": {"type": "OBJECT"}});
+    assert_eq!(body(&call)["tools"][0]["functionDeclarations"][0], expected);
+}
+
 #[tokio::test]
 async fn what_the_format_has_no_place_for_is_told_first() {
     let server = FakeServer::start(Script::new(vec![Reply::text("Hi")])).await.expect("a free port");

@@ -87,6 +87,10 @@ fn function(tool: &ToolDefinition) -> Option<Value> {
     if let (Some(function), Some(Value::Object(options))) =
         (function.as_object_mut(), provider_options.get(NAMESPACE))
     {
+        // A function has one schema.
+        if options.contains_key("parameters") {
+            function.remove("parametersJsonSchema");
+        }
         function.extend(options.clone());
     }
     Some(function)
