@@ -194,12 +194,14 @@ fn files_are_sent_as_bytes_or_as_addresses() {
             file("image/png", FileData::Base64("iVBO".into())),
             file("application/pdf", FileData::Url("https://example.org/a.pdf".into())),
             file("image/gif", FileData::Url("data:image/gif;base64,R0lG".into())),
+            file("image/jpg", FileData::Base64("/9j/".into())),
         ],
     )]);
     let expected = json!([{"role": "user", "parts": [
         {"inlineData": {"mimeType": "image/png", "data": "iVBO"}},
         {"fileData": {"mimeType": "application/pdf", "fileUri": "https://example.org/a.pdf"}},
         {"inlineData": {"mimeType": "image/gif", "data": "R0lG"}},
+        {"inlineData": {"mimeType": "image/jpeg", "data": "/9j/"}},
     ]}]);
     assert_eq!(sent, expected);
 }

@@ -165,6 +165,8 @@ fn text_part(text: &str) -> Option<Value> {
 
 /// A file, if it is where Google can read it.
 pub(super) fn media(media_type: &str, data: &FileData) -> Option<Value> {
+    // Browsers say it, and it is refused.
+    let media_type = if media_type == "image/jpg" { "image/jpeg" } else { media_type };
     let bytes = |data: &str| json!({"inlineData": {"mimeType": media_type, "data": data}});
     match data {
         FileData::Base64(data) => Some(bytes(data)),
