@@ -166,7 +166,9 @@ impl EndpointBuilder {
         let mut print = DefaultHasher::new();
         (base.as_str(), self.key.as_ref().map(ExposeSecret::expose_secret)).hash(&mut print);
         let account = format!("{}/{:016x}", id.provider, print.finish()).into();
-        let secrets = self.key.into_iter().chain(self.headers.into_iter().map(|(_, value)| value)).collect();
+        let headers_of_host =
+            self.headers.iter().flat_map(|(name, value)| in_header(name, value.expose_secret()));
+        let secrets = self.key.iter().cloned().chain(headers_of_host).collect();
         Ok(Endpoint { id, account, protocol, url, headers, client, secrets })
     }
 }
@@ -191,7 +193,7 @@ impl Endpoint {
         async move {
             let request = request();
             let Transport { key, headers, .. } = &request.transport;
-            let of_call = headers.0.iter().map(|(_, value)| SecretString::from(&**value));
+            let of_call = headers.0.iter().flat_map(|(name, value)| in_header(name, value));
             let secrets: Vec<SecretString> =
                 endpoint.secrets.iter().cloned().chain(key.clone()).chain(of_call).collect();
             let parts = endpoint.begin(request).await;
@@ -244,6 +246,13 @@ impl Endpoint {
         }
         Ok((url, headers))
     }
+}
+
+/// What of a header must not come back: its value, and the token behind a scheme such as `Bearer`.
+fn in_header(name: &str, value: &str) -> impl Iterator<Item = SecretString> {
+    let token = value.split_once(' ').map(|(_, token)| token);
+    let token = token.filter(|_| name.to_ascii_lowercase().ends_with("authorization"));
+    [Some(value), token].into_iter().flatten().map(SecretString::from)
 }
 
 fn without_secrets(part: ModelPart, secrets: &[SecretString]) -> ModelPart {

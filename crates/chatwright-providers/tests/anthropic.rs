@@ -280,6 +280,23 @@ async fn headers_of_the_model_and_of_the_call_reach_the_server_and_bad_ones_fail
     assert_eq!(server.requests().len(), 1);
 }
 
+#[tokio::test]
+async fn a_server_that_echoes_headers_of_the_model_or_of_the_call_leaks_them_into_no_failure() {
+    let echo = || Reply::status(401, "no, user-token-1 is unknown").with_header("x-asked-by", "user-token-1");
+    for value in ["user-token-1", "Bearer user-token-1"] {
+        let server = FakeServer::start(Script::new(vec![echo(), echo()])).await.expect("a free port");
+        let model = || AnthropicMessages::builder("m").base_url(server.base_url());
+        let mut asked = call();
+        asked.transport.headers = Headers(vec![("Authorization".into(), value.into())]);
+        for (model, call) in [(model(), asked), (model().header("Authorization", value), call())] {
+            let parts: Vec<ModelPart> = model.build().expect("valid").stream(call).collect().await;
+            let [ModelPart::Failure(failure)] = &parts[..] else { panic!("a failure, not {parts:?}") };
+            assert_eq!(failure.body.as_deref(), Some("no, [REDACTED] is unknown"), "{value}");
+            assert_eq!(failure.header("x-asked-by"), Some("[REDACTED]"), "{value}");
+        }
+    }
+}
+
 #[test]
 fn models_of_one_key_share_an_account_that_tells_nothing_of_it() {
     let account = |model: &str, key: &str| {
