@@ -252,6 +252,23 @@ fn ids_of_other_providers_that_repeat_or_have_odd_letters_still_pair_calls_and_r
 }
 
 #[test]
+fn names_that_a_model_of_another_provider_wrote_are_sent_in_letters_that_are_taken() {
+    let long = "x".repeat(300);
+    for (name, sent) in [("default_api:look.é", "default_api_look__"), ("", "call"), (&*long, &long[..128])]
+    {
+        let mut part = calls("a", "{}");
+        if let Part::ToolCall { name: written, .. } = &mut part {
+            *written = name.into();
+        }
+        let prompt = vec![
+            Message::new(Role::Assistant, vec![part]),
+            Message::new(Role::Tool, vec![gives("a", Output::error("no such tool"))]),
+        ];
+        assert_eq!(messages(prompt)[0]["content"][0]["name"], sent);
+    }
+}
+
+#[test]
 fn images_and_documents_are_sent_by_their_bytes_or_their_address() {
     let pdf = |data: FileData| Part::File {
         media_type: "application/pdf".into(),

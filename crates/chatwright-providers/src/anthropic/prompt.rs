@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::{NAMESPACE, attached};
 
+/// Longest name of a tool that is taken.
+const NAME_BYTES_MAX: usize = 128;
+
 /// The system prompt: the texts of all system messages.
 pub(super) fn system(prompt: &[Message]) -> Vec<Value> {
     let mut blocks = Vec::new();
@@ -126,7 +129,7 @@ impl Writing {
                 let wire_id = self.unique(id);
                 self.unanswered.push((id.clone(), wire_id.clone()));
                 let mut block =
-                    json!({"type": "tool_use", "id": wire_id, "name": name, "input": object(input)});
+                    json!({"type": "tool_use", "id": wire_id, "name": called(name), "input": object(input)});
                 // A direct call is what a call without a caller is.
                 let caller = attached(metadata, "caller").filter(|caller| caller["type"] != "direct");
                 if let Some(caller) = caller
@@ -304,6 +307,13 @@ fn ours(metadata: &Metadata) -> Option<&Map<String, Value>> {
 /// Arguments that are no object would be refused, and the thread with them.
 fn object(input: &str) -> Value {
     serde_json::from_str(input).ok().filter(Value::is_object).unwrap_or_else(|| json!({}))
+}
+
+/// The name of a tool as a model wrote it, which may be anything.
+fn called(name: &str) -> String {
+    let mut name = allowed(name);
+    name.truncate(NAME_BYTES_MAX);
+    name
 }
 
 fn allowed(id: &str) -> String {
