@@ -1,6 +1,6 @@
 //! Recorded streams of Anthropic's, where the recordings are at hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use chatwright_conformance::Chance;
@@ -43,6 +43,21 @@ fn recordings() -> Vec<Recording> {
         assert!(!root.exists(), "recordings are there, and none was found");
     }
     found
+}
+
+/// What a host gives for every call of an answer that it runs itself.
+fn results(content: &[Part]) -> Message {
+    let results = content.iter().filter_map(|part| match part {
+        Part::ToolCall { id, name, provider_executed: false, .. } => Some(Part::ToolResult {
+            call_id: id.clone(),
+            name: name.clone(),
+            output: Output::text("6"),
+            provider_executed: false,
+            metadata: Metadata::new(),
+        }),
+        _ => None,
+    });
+    Message::new(Role::Tool, results.collect())
 }
 
 fn fold(events: &[Value], cuts: &Chance, whole: bool) -> Accumulator {
@@ -234,17 +249,7 @@ fn a_turn_of_several_answers_is_sent_back_with_results_that_come_answers_after_t
         let (prompt, opaque) = turns.entry(file).or_default();
         let content = fold(&events, &chance, true).content();
         opaque.extend(naive(&events).opaque);
-        let results = content.iter().filter_map(|part| match part {
-            Part::ToolCall { id, name, provider_executed: false, .. } => Some(Part::ToolResult {
-                call_id: id.clone(),
-                name: name.clone(),
-                output: Output::text("6"),
-                provider_executed: false,
-                metadata: Metadata::new(),
-            }),
-            _ => None,
-        });
-        let results = Message::new(Role::Tool, results.collect());
+        let results = results(&content);
         prompt.extend([Message::new(Role::Assistant, content), results]);
     }
     for (file, (prompt, opaque)) in turns {
@@ -266,5 +271,64 @@ fn a_turn_of_several_answers_is_sent_back_with_results_that_come_answers_after_t
                 messages.get(at + 1).map_or_else(Vec::new, |next| ids(next, "tool_result", "tool_use_id"));
             assert_eq!(results, ids(message, "tool_use", "id"), "{}", file.display());
         }
+    }
+}
+
+/// What Anthropic refuses in a conversation.
+fn refused(messages: &[Value]) -> Vec<String> {
+    let mut refused = Vec::new();
+    let (mut called, mut given) = (BTreeSet::new(), BTreeSet::new());
+    for (at, message) in messages.iter().enumerate() {
+        let blocks = message["content"].as_array().expect("blocks");
+        if at > 0 && messages[at - 1]["role"] == message["role"] {
+            refused.push(format!("two messages of the {}", message["role"]));
+        }
+        let last = blocks.last().map_or("", |block| block["type"].as_str().expect("a type"));
+        if last.is_empty() || message["role"] == "assistant" && last.ends_with("thinking") {
+            refused.push(format!("message {at} ends in {last:?}"));
+        }
+        for block in blocks {
+            let word = |value: &Value| value.as_str().map(str::to_owned);
+            if word(&block["text"]).is_some_and(|text| text.trim().is_empty()) {
+                refused.push("a blank text".to_owned());
+            }
+            if let Some(program) = word(&block["caller"]["tool_id"]).filter(|id| !called.contains(id)) {
+                refused.push(format!("{} is called by {program}, which is not there", block["type"]));
+            }
+            called.extend(word(&block["id"]));
+            if let Some(id) = word(&block["tool_use_id"]) {
+                if !called.contains(&id) {
+                    refused.push(format!("a {} without its call", block["type"]));
+                }
+                given.insert(id);
+            }
+        }
+    }
+    refused.extend(called.difference(&given).map(|id| format!("{id} has no result")));
+    refused
+}
+
+#[test]
+fn a_turn_that_is_stopped_anywhere_is_sent_back_as_one_that_is_taken() {
+    let chance = Chance::from_env();
+    let model = AnthropicMessages::builder("m").no_prompt_caching().build().expect("a valid address");
+    let user = || Message::new(Role::User, vec![Part::text("Hi")]);
+    let mut turns: BTreeMap<PathBuf, Vec<Message>> = BTreeMap::new();
+    for Recording { file, name, events } in recordings() {
+        let begun = turns.entry(file).or_insert_with(|| vec![user()]);
+        // Wherever a block begins or ends; inside one nothing changes but its length.
+        let inside = |at: usize| events.get(at).is_some_and(|event| event["type"] == "content_block_delta");
+        for end in (0..=events.len()).filter(|&end| end < 2 || !inside(end - 1) || !inside(end - 2)) {
+            let content = fold(&events[..end], &chance, true).content();
+            let answer = [results(&content), user()];
+            let prompt =
+                [begun.clone(), vec![Message::new(Role::Assistant, content)], answer.into()].concat();
+            let body = model.request_body(&ModelCall::new(prompt));
+            let refused = refused(body["messages"].as_array().expect("messages"));
+            assert_eq!(refused, [""; 0], "{name} stopped after {end} events");
+        }
+        let content = fold(&events, &chance, true).content();
+        let results = results(&content);
+        begun.extend([Message::new(Role::Assistant, content), results]);
     }
 }
