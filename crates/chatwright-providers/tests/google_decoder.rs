@@ -303,6 +303,34 @@ fn only_a_reason_with_nothing_behind_it_ends_an_answer() {
 }
 
 #[test]
+fn where_reasons_come_with_every_event_one_proves_nothing_against_a_stream_that_breaks() {
+    let mut ended = says(text("Hi"));
+    ended["candidates"][0]["finishReason"] = "STOP".into();
+    let end = |events: &[&Value], how: &dyn Fn(&mut GeminiDecoder, &mut Vec<ModelPart>)| {
+        let (mut decoder, mut parts) = (GeminiDecoder::new("p"), Vec::new());
+        events.iter().for_each(|event| decoder.event(&event.to_string(), &mut parts));
+        how(&mut decoder, &mut parts);
+        match parts.pop() {
+            Some(ModelPart::Failure(failure)) => Some(failure.cause),
+            _ => None,
+        }
+    };
+    let reset = |decoder: &mut GeminiDecoder, parts: &mut Vec<_>| {
+        decoder.fail(Failure::new("p", Cause::Reset), parts);
+    };
+    let inside =
+        |decoder: &mut GeminiDecoder, parts: &mut Vec<_>| decoder.end(Some("{\"candidates\":[{"), parts);
+    let done = |decoder: &mut GeminiDecoder, parts: &mut Vec<_>| decoder.end(Some("[DONE]"), parts);
+    let empty = ends("STOP");
+    for events in [&[&ended, &ended][..], &[&empty, &ended]] {
+        assert_eq!(end(events, &reset), Some(Cause::Reset));
+        assert_eq!(end(events, &inside), Some(Cause::Truncated));
+        assert_eq!(end(events, &done), None);
+    }
+    assert_eq!((end(&[&ended], &reset), end(&[&ended], &inside)), (None, None));
+}
+
+#[test]
 fn an_event_cut_off_at_the_end_counts_only_if_it_is_terminal() {
     for (rest, ends_well) in [
         (r#"{"candidates":[{"content":{"parts":[{"text":"Hi"}]},"finishReason":"STOP"}]}"#, true),

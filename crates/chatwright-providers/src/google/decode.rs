@@ -22,6 +22,8 @@ pub struct GeminiDecoder {
     content: Content,
     counts: Counts,
     finish_reason: Option<String>,
+    /// The answer went on behind a reason, as where every event gives one: then no reason proves that it is whole.
+    went_on: bool,
     /// What the end tells beside its reason.
     details: Map<String, Value>,
     response_id: Option<Box<str>>,
@@ -36,6 +38,7 @@ impl GeminiDecoder {
             content: Content::default(),
             counts: Counts::default(),
             finish_reason: None,
+            went_on: false,
             details: Map::new(),
             response_id: None,
             done: false,
@@ -56,8 +59,7 @@ impl GeminiDecoder {
         match data.trim() {
             // A sign of life without a comment is empty.
             "" => {}
-            // Gateways end a stream as OpenAI does.
-            "[DONE]" => self.end(None, parts),
+            DONE => self.end(None, parts),
             _ => {
                 if let Err(words) = self.take(data, parts) {
                     let failure = Failure::new(self.provider.clone(), Cause::Protocol).with_body(data);
@@ -81,21 +83,22 @@ impl GeminiDecoder {
     /// The stream ended; `rest` is the data of an event that it cut off before its blank line, which counts only if it is
     /// whole and the terminal one, or comes behind it.
     pub fn end(&mut self, rest: Option<&str>, parts: &mut Vec<ModelPart>) {
-        let ended = self.finish_reason.is_some();
-        if let Some(rest) = rest.filter(|rest| counts(rest, ended)) {
-            self.event(rest, parts);
+        let (ended, mut cut) = (self.finish_reason.is_some(), false);
+        match rest {
+            Some(rest) if counts(rest, ended) => self.event(rest, parts),
+            rest => cut = rest.is_some_and(|rest| !matches!(rest.trim(), "" | DONE)),
         }
         match self.finish_reason.take() {
             _ if self.done => {}
-            Some(reason) => self.complete(reason, parts),
-            None => self.broken(Failure::new(self.provider.clone(), Cause::Truncated), parts),
+            Some(reason) if !(cut && self.went_on) => self.complete(reason, parts),
+            _ => self.broken(Failure::new(self.provider.clone(), Cause::Truncated), parts),
         }
     }
 
-    /// The transport failed. An answer that is whole stays whole.
+    /// The transport failed. An answer that is whole stays whole, where a reason proves it.
     pub fn fail(&mut self, failure: Failure, parts: &mut Vec<ModelPart>) {
         match self.finish_reason.take() {
-            Some(reason) if !self.done => self.complete(reason, parts),
+            Some(reason) if !(self.done || self.went_on) => self.complete(reason, parts),
             _ => self.broken(failure, parts),
         }
     }
@@ -171,6 +174,7 @@ impl GeminiDecoder {
         {
             self.content.cite(grounding, parts);
         }
+        self.went_on |= said && self.finish_reason.is_some();
         let reason: Option<String> = match candidate.finish_reason {
             Some(reason) => read("finishReason", reason)?,
             None => None,
@@ -209,6 +213,9 @@ impl GeminiDecoder {
         parts.push(ModelPart::Finish(Finish { reason: finish, usage, response_id, metadata }));
     }
 }
+
+/// How gateways end a stream, as OpenAI does.
+const DONE: &str = "[DONE]";
 
 /// The reason of an end without an answer: the prompt is blocked. No name of Google's is in brackets.
 const BLOCKED: &str = "[blocked]";
