@@ -237,6 +237,26 @@ fn an_event_that_does_not_decode_is_a_protocol_failure() {
     }
 }
 
+#[test]
+fn whole_calls_that_share_an_index_and_have_no_ids_are_calls_of_their_own() {
+    let whole = |name: &str, at: u8| {
+        piece(
+            &json!({"index": 0, "id": "", "function": {"name": name, "arguments": format!("{{\"at\":{at}}}")}}),
+        )
+    };
+    let deltas = [whole("look", 1), whole("look", 2), whole("find", 3)];
+    let expected = [
+        call("call_0", "look", "{\"at\":1}"),
+        call("call_1", "look", "{\"at\":2}"),
+        call("call_2", "find", "{\"at\":3}"),
+    ];
+    assert_eq!(answer(&deltas, "tool_calls").content(), expected);
+    let named =
+        |arguments: &str| piece(&json!({"index": 0, "function": {"name": "look", "arguments": arguments}}));
+    let pieces = [named("{\"at\""), named(": {}"), named("}"), named(""), named("\n")];
+    assert_eq!(answer(&pieces, "tool_calls").content(), [call("call_0", "look", "{\"at\": {}}\n")]);
+}
+
 /// JSON with the words of the format at its places, and others.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

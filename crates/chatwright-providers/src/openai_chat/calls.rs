@@ -41,7 +41,7 @@ impl Calls {
         if self.input_bytes > INPUT_BYTES_MAX {
             return Err("the arguments of the calls are too large");
         }
-        let at = match self.known(delta.index, id, name) {
+        let at = match self.known(delta.index, id, name, &arguments) {
             Some(at) => at,
             None if self.calls.len() == CALLS_MAX => return Err("too many calls in one answer"),
             None => {
@@ -115,14 +115,17 @@ impl Calls {
     }
 
     /// The call that a piece belongs to; `None` if it begins one.
-    fn known(&self, index: Option<u64>, id: Option<&str>, name: &str) -> Option<usize> {
+    fn known(&self, index: Option<u64>, id: Option<&str>, name: &str, arguments: &str) -> Option<usize> {
         let calls = &self.calls;
         match (index, id) {
-            // The newest of an index: some servers give every call the index 0, with an id and a name of its own. An id
-            // alone tells nothing: others make one up for every piece.
+            // The newest of an index: some servers give every call the index 0, with a name of its own and an id or whole
+            // arguments. An id alone tells nothing: others make one up for every piece.
             (Some(_), id) => calls.iter().rposition(|call| call.index == index).filter(|&at| {
                 let call = &calls[at];
-                let other = id.is_some_and(|id| !call.id.is_empty() && *call.id != *id);
+                let other = match id {
+                    Some(id) => !call.id.is_empty() && *call.id != *id,
+                    None => arguments.trim_start().starts_with('{') && call.is_whole(),
+                };
                 !other || name.is_empty()
             }),
             (None, Some(id)) => calls.iter().rposition(|call| *call.id == *id),
@@ -137,7 +140,9 @@ impl Calls {
 
 impl Call {
     fn is_whole(&self) -> bool {
-        serde_json::from_str::<serde::de::IgnoredAny>(&self.input).is_ok()
+        // Nothing else can be whole, and most pieces need no closer look.
+        self.input.trim_end().ends_with('}')
+            && serde_json::from_str::<serde::de::IgnoredAny>(&self.input).is_ok()
     }
 
     fn announce(&mut self, at: usize, parts: &mut Vec<ModelPart>) {
