@@ -238,6 +238,18 @@ fn an_event_that_does_not_decode_is_a_protocol_failure() {
 }
 
 #[test]
+fn usage_tells_what_was_written_to_a_cache() {
+    let openrouter = json!({"usage": {"prompt_tokens": 20, "completion_tokens": 3,
+        "prompt_tokens_details": {"cached_tokens": 5, "cache_write_tokens": 8}}});
+    let litellm = json!({"usage": {"prompt_tokens": 20, "completion_tokens": 3,
+        "prompt_tokens_details": {"cached_tokens": 5, "cache_creation_tokens": 8}, "cache_creation_input_tokens": 8}});
+    let expected =
+        Usage { input: Some(7), output: Some(3), reasoning: None, cache_read: Some(5), cache_write: Some(8) };
+    assert_eq!(usage_of(&[openrouter]), expected);
+    assert_eq!(usage_of(&[litellm]), expected);
+}
+
+#[test]
 fn whole_calls_that_share_an_index_and_have_no_ids_are_calls_of_their_own() {
     let whole = |name: &str, at: u8| {
         piece(
@@ -255,6 +267,18 @@ fn whole_calls_that_share_an_index_and_have_no_ids_are_calls_of_their_own() {
         |arguments: &str| piece(&json!({"index": 0, "function": {"name": "look", "arguments": arguments}}));
     let pieces = [named("{\"at\""), named(": {}"), named("}"), named(""), named("\n")];
     assert_eq!(answer(&pieces, "tool_calls").content(), [call("call_0", "look", "{\"at\": {}}\n")]);
+}
+
+#[test]
+fn an_error_of_a_choice_or_of_groq_ends_the_answer() {
+    let of_choice = json!({"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error",
+        "error": {"code": 502, "message": "the provider is gone"}}]});
+    let of_groq = json!({"choices": [], "x_groq": {"id": "r", "error": "the provider is gone"}});
+    for event in [of_choice, of_groq] {
+        let answer = fold(&[event.to_string(), "[DONE]".to_owned()]);
+        assert_eq!(failure(&answer).cause, Cause::InStream, "{event}");
+        assert_eq!(failure(&answer).message.as_deref(), Some("the provider is gone"), "{event}");
+    }
 }
 
 /// JSON with the words of the format at its places, and others.

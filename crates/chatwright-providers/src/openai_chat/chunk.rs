@@ -20,7 +20,7 @@ pub(super) struct Chunk<'a> {
     pub(super) choices: Option<Vec<Choice<'a>>>,
     #[serde(default)]
     usage: Option<Value>,
-    /// Groq reports its usage here.
+    /// Groq reports its usage and its errors here.
     #[serde(default)]
     x_groq: Option<Value>,
     #[serde(default)]
@@ -38,6 +38,9 @@ pub(super) struct Choice<'a> {
     /// Moonshot reports its usage here.
     #[serde(default)]
     usage: Option<Value>,
+    /// OpenRouter reports the errors of others here.
+    #[serde(default)]
+    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -83,10 +86,13 @@ impl Chunk<'_> {
         word(&self.id)
     }
 
-    /// The error that the event is, if it is one: under `error`, or as old vLLM servers send it.
+    /// The error that the event is, if it is one: under `error`, wherever that stands, or as old vLLM servers send it.
     pub(super) fn take_error(&mut self, data: &str) -> Option<Value> {
         let said = |error: &Value| !matches!(error, Value::Null | Value::Bool(false));
-        self.error.take().filter(said).or_else(|| {
+        let choice = self.choices.iter_mut().flatten().find_map(|choice| choice.error.take());
+        let groq = self.x_groq.as_mut().and_then(|groq| groq.get_mut("error")).map(Value::take);
+        let error = [self.error.take(), choice, groq].into_iter().flatten().find(said);
+        error.or_else(|| {
             let is_error = word(&self.object) == Some("error");
             is_error.then(|| serde_json::from_str(data).unwrap_or_default())
         })
@@ -226,6 +232,10 @@ pub(super) fn add_usage(usage: &mut Usage, reported: &Value) {
     let cached = count("/prompt_tokens_details/cached_tokens")
         .or_else(|| count("/prompt_cache_hit_tokens"))
         .or_else(|| count("/cached_tokens"));
+    let written = count("/prompt_tokens_details/cache_write_tokens")
+        .or_else(|| count("/prompt_tokens_details/cache_creation_tokens"))
+        .or_else(|| count("/prompt_tokens_details/cache_creation_input_tokens"))
+        .or_else(|| count("/cache_creation_input_tokens"));
     let reasoning =
         count("/completion_tokens_details/reasoning_tokens").or_else(|| count("/reasoning_tokens"));
     // xAI leaves reasoning out of the completion; the total gives it away.
@@ -236,9 +246,11 @@ pub(super) fn add_usage(usage: &mut Usage, reported: &Value) {
         _ => false,
     };
     let output = completion.map(|n| if apart { n + reasoning.unwrap_or(0) } else { n });
-    // Prompt tokens count the cached ones here.
-    usage.input = prompt.map(|n| n.saturating_sub(cached.unwrap_or(0))).or(usage.input);
+    // Prompt tokens count those of the cache here.
+    let of_cache = cached.unwrap_or(0).saturating_add(written.unwrap_or(0));
+    usage.input = prompt.map(|n| n.saturating_sub(of_cache)).or(usage.input);
     usage.output = output.or(usage.output);
     usage.reasoning = reasoning.or(usage.reasoning);
     usage.cache_read = cached.or(usage.cache_read);
+    usage.cache_write = written.or(usage.cache_write);
 }
