@@ -250,6 +250,56 @@ fn usage_tells_what_was_written_to_a_cache() {
 }
 
 #[test]
+fn an_answer_with_calls_waits_for_tools_whatever_the_server_calls_its_end() {
+    // OpenAI says `stop` where the choice of a tool was forced.
+    let called = [piece(&json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}))];
+    assert_eq!(answer(&called, "stop").finish_reason(), Some(FinishReason::ToolCalls));
+    assert_eq!(answer(&called, "length").finish_reason(), Some(FinishReason::Length));
+    assert_eq!(answer(&[json!({"content": "Hi"})], "stop").finish_reason(), Some(FinishReason::Stop));
+}
+
+#[test]
+fn every_event_is_a_sign_of_life() {
+    let silent = [
+        json!({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}),
+        json!({"choices": []}),
+        json!({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f"}}]}}]}),
+        json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
+    ];
+    let mut decoder = ChatDecoder::new("p", false);
+    for event in silent {
+        let mut parts = Vec::new();
+        decoder.event(&event.to_string(), &mut parts);
+        assert_eq!(parts, [ModelPart::KeepAlive], "{event}");
+    }
+}
+
+#[test]
+fn an_end_without_its_last_blank_line_is_read_if_it_came_whole() {
+    let ended = |end_after_finish: bool, rest: &str| {
+        let mut decoder = ChatDecoder::new("p", end_after_finish);
+        let mut parts = Vec::new();
+        decoder.end(Some(rest.to_owned()), &mut parts);
+        assert_eq!(parts.iter().filter(|part| part.is_terminal()).count(), 1, "{rest}");
+        match parts.pop() {
+            Some(ModelPart::Failure(failure)) => Err(failure.cause),
+            Some(ModelPart::Finish(finish)) => Ok(finish.reason),
+            other => panic!("not the end of a stream: {other:?}"),
+        }
+    };
+    let error = r#"{"error": {"message": "the context is too long", "code": "context_length_exceeded"}}"#;
+    assert_eq!(ended(false, error), Err(Cause::InStream));
+    assert_eq!(ended(false, &error[..60]), Err(Cause::Truncated));
+    let last = r#"{"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}"#;
+    assert_eq!(ended(true, last), Ok(FinishReason::Stop));
+    assert_eq!(ended(false, last), Err(Cause::Truncated));
+    assert_eq!(
+        ended(true, r#"{"choices": [{"index": 0, "delta": {"content": "Hi"}}]}"#),
+        Err(Cause::Truncated)
+    );
+}
+
+#[test]
 fn whole_calls_that_share_an_index_and_have_no_ids_are_calls_of_their_own() {
     let whole = |name: &str, at: u8| {
         piece(

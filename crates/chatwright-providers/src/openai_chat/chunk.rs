@@ -81,7 +81,17 @@ struct FunctionDelta<'a> {
     arguments: Option<&'a RawValue>,
 }
 
-impl Chunk<'_> {
+impl<'a> Chunk<'a> {
+    /// # Errors
+    /// It is no JSON object of this format.
+    pub(super) fn parse(data: &'a str) -> Result<Self, String> {
+        // A list would decode too, as the fields in their order.
+        match data.trim_start().starts_with('{') {
+            true => serde_json::from_str(data).map_err(|error| error.to_string()),
+            false => Err("it is no object".to_owned()),
+        }
+    }
+
     pub(super) fn id(&self) -> Option<&str> {
         word(&self.id)
     }

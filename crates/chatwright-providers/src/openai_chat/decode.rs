@@ -8,7 +8,7 @@ use super::chunk::{Chunk, Content, Delta, add_usage};
 use crate::endpoint::in_stream;
 
 /// Decodes the data of Chat Completions events, one after the other. It is total: whatever comes in, it ends in exactly one
-/// terminal part. Unknown fields are ignored.
+/// terminal part. Unknown fields are ignored. Every event makes at least one part, so that a reader sees the stream live.
 #[derive(Debug)]
 pub struct ChatDecoder {
     provider: Box<str>,
@@ -58,23 +58,21 @@ impl ChatDecoder {
         if self.done {
             return;
         }
+        let before = parts.len();
         match data.trim() {
-            "[DONE]" => return self.complete(parts),
+            "[DONE]" => self.complete(parts),
             // A sign of life without a comment.
-            "" => return self.keep_alive(parts),
-            _ => {}
+            "" => {}
+            _ => match Chunk::parse(data) {
+                Ok(chunk) => self.chunk(chunk, data, parts),
+                Err(words) => {
+                    let failure = Failure::new(self.provider.clone(), Cause::Protocol).with_body(data);
+                    self.fail(failure.with_message(format!("an event does not decode: {words}")), parts);
+                }
+            },
         }
-        // A list would decode too, as the fields in their order.
-        let chunk = match data.trim_start().starts_with('{') {
-            true => serde_json::from_str::<Chunk<'_>>(data).map_err(|error| error.to_string()),
-            false => Err("it is no object".to_owned()),
-        };
-        match chunk {
-            Ok(chunk) => self.chunk(chunk, data, parts),
-            Err(words) => {
-                let failure = Failure::new(self.provider.clone(), Cause::Protocol).with_body(data);
-                self.fail(failure.with_message(format!("an event does not decode: {words}")), parts);
-            }
+        if parts.len() == before {
+            self.keep_alive(parts);
         }
     }
 
@@ -94,13 +92,15 @@ impl ChatDecoder {
     }
 
     /// The stream ended; `rest` is the data of an event that it cut off before its blank line, which counts only if it is
-    /// the terminal one.
+    /// a terminal one.
     pub fn end(&mut self, rest: Option<String>, parts: &mut Vec<ModelPart>) {
         if self.done {
             return;
         }
-        let terminal = rest.is_some_and(|data| data.trim() == "[DONE]");
-        if terminal || (self.end_after_finish && self.finish.is_some()) {
+        if let Some(data) = rest.filter(|data| self.is_terminal(data)) {
+            self.event(&data, parts);
+        }
+        if !self.done && self.end_after_finish && self.finish.is_some() {
             return self.complete(parts);
         }
         self.fail(Failure::new(self.provider.clone(), Cause::Truncated), parts);
@@ -115,6 +115,14 @@ impl ChatDecoder {
 
     pub(super) fn protocol(&mut self, words: &str, parts: &mut Vec<ModelPart>) {
         self.fail(Failure::new(self.provider.clone(), Cause::Protocol).with_message(words), parts);
+    }
+
+    fn is_terminal(&self, data: &str) -> bool {
+        data.trim() == "[DONE]"
+            || Chunk::parse(data).is_ok_and(|mut chunk| {
+                let finishes = chunk.choices.iter().flatten().any(|choice| choice.finish_reason().is_some());
+                (self.end_after_finish && finishes) || chunk.take_error(data).is_some()
+            })
     }
 
     fn chunk(&mut self, mut chunk: Chunk<'_>, data: &str, parts: &mut Vec<ModelPart>) {
@@ -214,12 +222,17 @@ impl ChatDecoder {
 
     /// The terminal event: what is open is closed, and only now calls are complete.
     fn complete(&mut self, parts: &mut Vec<ModelPart>) {
-        let Some(reason) = self.finish else {
+        let Some(mut reason) = self.finish else {
             return self.fail(Failure::new(self.provider.clone(), Cause::Truncated), parts);
         };
         self.close_block(parts);
+        let before = parts.len();
         if let Err(words) = self.calls.finish(reason, parts) {
             return self.protocol(words, parts);
+        }
+        // OpenAI says `stop` where the choice of a tool was forced, others always.
+        if reason == FinishReason::Stop && parts.len() > before {
+            reason = FinishReason::ToolCalls;
         }
         self.done = true;
         let (usage, response_id) = (self.usage, self.response_id.take());
