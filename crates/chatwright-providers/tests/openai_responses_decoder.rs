@@ -442,6 +442,13 @@ fn a_known_event_that_does_not_decode_is_a_protocol_failure() {
 fn what_is_held_of_one_answer_is_bounded() {
     let many = (0..5_000).flat_map(|index| said(index, "x")).collect();
     assert_eq!(failure(&answer(many)).cause, Cause::Protocol);
+    let text = |index: u64| {
+        let mut delta = piece(0, "output_text", "x");
+        delta["content_index"] = index.into();
+        delta
+    };
+    let texts = [added(0, message())].into_iter().chain((0..5_000).map(text)).collect();
+    assert_eq!(failure(&answer(texts)).cause, Cause::Protocol);
     let (mut decoder, mut parts) = (ResponsesDecoder::new("p"), Vec::new());
     decoder.event(&added(0, function("a", "")).to_string(), &mut parts);
     let large = piece(0, "function_call_arguments", &"x".repeat(4 << 20)).to_string();

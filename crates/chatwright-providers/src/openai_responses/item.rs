@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 
 use super::{metadata, opaque};
 
+/// Most texts of one message.
+const TEXTS_MAX: usize = 1_024;
+
 /// An item that has begun.
 #[derive(Debug)]
 pub(super) struct Item {
@@ -136,12 +139,16 @@ impl Item {
         let Kind::Message(texts) = &mut self.kind else {
             return Err("a piece of a text in an item of another kind".to_owned());
         };
-        let at = texts.iter().rposition(|text| text.index == index).unwrap_or_else(|| {
-            let block: Box<str> = format!("{}.{index}", self.number).into();
-            parts.push(ModelPart::TextStart { id: block.clone() });
-            texts.push(Text { index, block, refusal: false, annotations: Vec::new() });
-            texts.len() - 1
-        });
+        let at = match texts.iter().rposition(|text| text.index == index) {
+            Some(at) => at,
+            None if texts.len() == TEXTS_MAX => return Err("too many texts in one message".to_owned()),
+            None => {
+                let block: Box<str> = format!("{}.{index}", self.number).into();
+                parts.push(ModelPart::TextStart { id: block.clone() });
+                texts.push(Text { index, block, refusal: false, annotations: Vec::new() });
+                texts.len() - 1
+            }
+        };
         Ok(&mut texts[at])
     }
 
