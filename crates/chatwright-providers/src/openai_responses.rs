@@ -47,7 +47,8 @@ const PROTOCOL: Protocol = Protocol {
 /// Options under `openai` in [`ModelCall::provider_options`], and under the provider's own name, are merged into the body
 /// untouched: `service_tier`, `prompt_cache_key`, and `reasoning` and `text` field by field: a `{"reasoning": {"summary": "auto"}}` shows
 /// the thoughts of an organization that OpenAI has verified. An `include` or a `store` takes the
-/// place of this adapter's. System messages are developer messages where they stand. Functions are not strict unless their
+/// place of this adapter's. Models that do not think refuse to be asked for encrypted thoughts: those of OpenAI's are known by
+/// their names, and one under a name of the host's own, as at Azure, wants an empty `include`. System messages are developer messages where they stand. Functions are not strict unless their
 /// options say so.
 #[derive(Clone)]
 pub struct OpenAiResponses {

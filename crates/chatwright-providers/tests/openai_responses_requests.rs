@@ -351,3 +351,27 @@ async fn what_the_format_has_no_place_for_is_told_first() {
     assert_eq!(parts[0], ModelPart::Warnings(expected.map(str::to_owned).into()));
     assert!(matches!(parts.last(), Some(ModelPart::Finish(_))));
 }
+
+#[test]
+fn encrypted_thoughts_are_asked_only_of_models_that_think() {
+    let include = |model: &str| {
+        let model = OpenAiResponses::builder(model).build().expect("a valid address");
+        model.request_body(&ModelCall::new(vec![says(Role::User, "Hi")])).get("include").cloned()
+    };
+    for model in
+        ["gpt-5", "gpt-5.1-chat-latest", "o3", "codex-mini-latest", "grok-4", "openai/gpt-5-mini", "ours"]
+    {
+        assert_eq!(include(model), Some(json!(["reasoning.encrypted_content"])), "{model}");
+    }
+    for model in [
+        "gpt-4o",
+        "gpt-4.1-mini",
+        "gpt-3.5-turbo",
+        "chatgpt-4o-latest",
+        "gpt-5-chat-latest",
+        "openai/gpt-4o",
+        "ft:gpt-4o-mini:us",
+    ] {
+        assert_eq!(include(model), None, "{model}");
+    }
+}

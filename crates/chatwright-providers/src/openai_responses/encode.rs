@@ -14,7 +14,9 @@ pub(super) fn body(id: &ModelId, call: &ModelCall) -> Value {
     body.insert("stream".into(), true.into());
     body.insert("store".into(), false.into());
     // Without it thoughts could not be sent back.
-    body.insert("include".into(), json!(["reasoning.encrypted_content"]));
+    if thinks(&id.model) {
+        body.insert("include".into(), json!(["reasoning.encrypted_content"]));
+    }
     body.insert("input".into(), input(&call.prompt).into());
     let tools: Vec<Value> = call.tools.iter().filter_map(|definition| tool(id, definition)).collect();
     let has_tools = !tools.is_empty();
@@ -71,6 +73,16 @@ fn option(body: &mut Map<String, Value>, name: &str, value: &Value) {
         }
         _ => drop(body.insert(name.to_owned(), value.clone())),
     }
+}
+
+/// Whether a model thinks. Those that do not refuse to be asked for encrypted thoughts; a name that this version does not know is
+/// taken for that of a newer model.
+fn thinks(model: &str) -> bool {
+    // Gateways put the maker in front; what is tuned names its base.
+    let name = model.rsplit('/').next().unwrap_or(model);
+    let name = name.strip_prefix("ft:").unwrap_or(name);
+    let thoughtless = ["gpt-3.5", "gpt-35", "gpt-4", "gpt-5-chat", "chatgpt-"];
+    !thoughtless.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn tool(model: &ModelId, tool: &ToolDefinition) -> Option<Value> {
