@@ -39,6 +39,7 @@ mod client;
 mod endpoint;
 mod google;
 mod http;
+mod openai;
 mod openai_chat;
 mod openai_responses;
 mod options;

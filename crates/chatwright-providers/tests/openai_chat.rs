@@ -259,7 +259,7 @@ fn a_request_says_everything_that_was_asked() {
             {"role": "tool", "tool_call_id": "a", "content": "a cat"},
             {"role": "tool", "tool_call_id": "a", "content": "Error: no"},
         ],
-        "tools": [{"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object"}}}],
+        "tools": [{"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {}}}}],
         "tool_choice": {"type": "function", "function": {"name": "look"}},
         "max_completion_tokens": 99, "temperature": 1, "stop": ["END"], "route": "fast",
     });

@@ -103,7 +103,7 @@ fn a_request_says_everything_that_was_asked() {
     .into();
     let function = |name: &str, strict: bool| {
         json!({"type": "function", "name": name, "description": "Looks.",
-            "parameters": {"type": "object"}, "strict": strict})
+            "parameters": {"type": "object", "properties": {}}, "strict": strict})
     };
     let expected = json!({
         "model": "m", "stream": true, "store": false, "include": ["reasoning.encrypted_content"],
@@ -374,4 +374,24 @@ fn encrypted_thoughts_are_asked_only_of_models_that_think() {
     ] {
         assert_eq!(include(model), None, "{model}");
     }
+}
+
+#[test]
+fn names_of_tools_that_a_model_made_up_are_sent_in_letters_that_are_allowed() {
+    let made_up = Part::ToolCall {
+        id: "a".into(),
+        name: "multi_tool_use.parallel".into(),
+        input: "{}".to_owned(),
+        provider_executed: false,
+        metadata: Metadata::new(),
+    };
+    let sent = input(vec![Message::new(Role::Assistant, vec![made_up])]);
+    assert_eq!(sent[0]["name"], "multi_tool_use_parallel");
+}
+
+#[test]
+fn a_tool_without_arguments_has_properties() {
+    let mut call = ModelCall::new(vec![says(Role::User, "Hi")]);
+    call.tools = vec![tool("look")];
+    assert_eq!(body(&call)["tools"][0]["parameters"], json!({"type": "object", "properties": {}}));
 }

@@ -5,6 +5,7 @@ use chatwright_core::model::{Message, ModelCall, ModelId, ResponseFormat, Role, 
 use serde_json::{Map, Value, json};
 
 use super::server::Dialect;
+use crate::openai::{parameters, tool_name};
 
 /// The body of a request. Options under `openai`, and under the provider's own name, are merged in at the top level untouched.
 pub(super) fn body(id: &ModelId, call: &ModelCall, dialect: Dialect) -> Value {
@@ -166,7 +167,7 @@ fn assistant(content: &[Part], dialect: Dialect, ids: &mut CallIds) -> Value {
             Part::ToolCall { id, name, input, provider_executed: false, .. } => {
                 // Arguments that are no JSON would be refused by some servers, and the thread with them.
                 let input = if serde_json::from_str::<Value>(input).is_ok() { input } else { "{}" };
-                let function = json!({"name": name, "arguments": input});
+                let function = json!({"name": tool_name(name), "arguments": input});
                 Some(json!({"id": ids.of(id), "type": "function", "function": function}))
             }
             _ => None,
@@ -203,8 +204,15 @@ fn result(part: &Part, ids: &mut CallIds) -> Option<Value> {
 
 fn tool(tool: &ToolDefinition) -> Value {
     match tool {
-        ToolDefinition::Function { name, description, input_schema, .. } => {
-            json!({"type": "function", "function": {"name": name, "description": description, "parameters": input_schema}})
+        ToolDefinition::Function { name, description, input_schema, provider_options } => {
+            let mut function =
+                json!({"name": name, "description": description, "parameters": parameters(input_schema)});
+            if let (Some(function), Some(Value::Object(options))) =
+                (function.as_object_mut(), provider_options.get("openai"))
+            {
+                function.extend(options.clone());
+            }
+            json!({"type": "function", "function": function})
         }
         ToolDefinition::Provider { args, .. } => args.clone(),
         _ => Value::Null,

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::prompt::{input, media};
 use super::{NAMESPACE, attached};
+use crate::openai::parameters;
 use crate::options::merge;
 
 /// The body of a request. Options under `openai`, and under the provider's own name, are merged in at the top level untouched.
@@ -90,7 +91,7 @@ fn tool(model: &ModelId, tool: &ToolDefinition) -> Option<Value> {
         ToolDefinition::Function { name, description, input_schema, provider_options } => {
             // Strict is the provider's default, and would change what the schema says.
             let mut tool = json!({"type": "function", "name": name, "description": description,
-                "parameters": input_schema, "strict": false});
+                "parameters": parameters(input_schema), "strict": false});
             if let (Some(tool), Some(Value::Object(options))) =
                 (tool.as_object_mut(), provider_options.get(NAMESPACE))
             {

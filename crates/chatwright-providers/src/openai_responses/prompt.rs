@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::item::word;
 use super::{NAMESPACE, attached};
+use crate::openai::tool_name;
 
 /// Most characters of the id of a call.
 const CALL_ID_CHARS_MAX: usize = 64;
@@ -105,7 +106,7 @@ impl Writing {
                 item.extend(Map::from_iter([
                     ("type".to_owned(), "function_call".into()),
                     ("call_id".to_owned(), call_id.into()),
-                    ("name".to_owned(), (&**name).into()),
+                    ("name".to_owned(), tool_name(name).into()),
                     ("arguments".to_owned(), if whole { input.as_str().into() } else { "{}".into() }),
                 ]));
                 Some(item.into())

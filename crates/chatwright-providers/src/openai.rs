@@ -1,0 +1,26 @@
+//! What OpenAI's protocols have in common.
+
+use serde_json::{Map, Value};
+
+/// Most characters of the name of a tool.
+const TOOL_NAME_CHARS_MAX: usize = 64;
+
+/// The schema of a tool's arguments. One of no properties must say so.
+pub(crate) fn parameters(schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    if let Some(fields) = schema.as_object_mut() {
+        let kind = fields.entry("type").or_insert_with(|| "object".into());
+        if kind == "object" {
+            fields.entry("properties").or_insert_with(|| Map::new().into());
+        }
+    }
+    schema
+}
+
+/// The name of a tool that was called. Models make up others than they were told, and one of other letters would be refused, and
+/// the thread with it.
+pub(crate) fn tool_name(name: &str) -> String {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
+    let name: String = name.chars().map(allowed).take(TOOL_NAME_CHARS_MAX).collect();
+    if name.is_empty() { "_".to_owned() } else { name }
+}
