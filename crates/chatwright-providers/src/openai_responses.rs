@@ -37,8 +37,8 @@ const PROTOCOL: Protocol = Protocol {
 ///
 /// Nothing is stored at the provider: the whole conversation is sent each time. What only OpenAI knows stays in the metadata of
 /// parts under `openai` and is sent back: thoughts with their encrypted content, phases of texts, items of the tools that OpenAI
-/// runs, items of types that this version does not know. Thoughts without encrypted content are not sent; annotations of texts
-/// are kept and not sent.
+/// runs, items of types that this version does not know; to a provider of another name, which could not read them, such items are
+/// not sent. Thoughts without encrypted content are not sent; annotations of texts are kept and not sent.
 ///
 /// Items that wait for the host in ways of their own, such as `shell_call` and `custom_tool_call`, are kept as
 /// [`Part::Unknown`](chatwright_core::content::Part::Unknown) of the type `openai.shell_call`, with the item under `item`. They are
@@ -150,6 +150,17 @@ fn metadata(fields: Map<String, Value>) -> Metadata {
         true => Metadata::new(),
         false => Metadata::from([(NAMESPACE.into(), Value::Object(fields))]),
     }
+}
+
+/// Metadata of a part that is an item: the whole of it, and whose it is.
+fn kept(item: Map<String, Value>, provider: &str) -> Metadata {
+    metadata(Map::from_iter([("item".to_owned(), item.into()), ("provider".to_owned(), provider.into())]))
+}
+
+/// The item in such fields, unless it is another provider's: what one sealed or ran, others refuse.
+fn item_of<'a>(fields: &'a Value, provider: &str) -> Option<&'a Value> {
+    let is_ours = fields.get("provider").is_none_or(|of| *of == *provider);
+    fields.get("item").filter(|_| is_ours)
 }
 
 /// What this adapter attached to a part.

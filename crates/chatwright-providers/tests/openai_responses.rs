@@ -90,8 +90,10 @@ async fn thoughts_text_parallel_calls_and_usage_arrive_whole_however_the_bytes_a
         };
         let sealed = json!({"type": "reasoning", "id": "rs_0", "encrypted_content": "c2VhbGVk",
             "summary": [{"type": "summary_text", "text": "Hm. Two."}]});
-        let thought =
-            Part::Reasoning { text: "Hm. Two.".to_owned(), metadata: ours(json!({"item": sealed})) };
+        let thought = Part::Reasoning {
+            text: "Hm. Two.".to_owned(),
+            metadata: ours(json!({"item": sealed, "provider": "openai"})),
+        };
         let expected = [
             thought,
             Part::text("Let me see é😀."),

@@ -115,7 +115,7 @@ fn thoughts_are_kept_whole_with_their_encrypted_content_and_are_words_without_it
         summary("So.", 1),
         done(0, sealed.clone()),
     ];
-    let kept = thought("Hm é😀.\n\nSo.", ours(json!({"item": sealed})));
+    let kept = thought("Hm é😀.\n\nSo.", ours(json!({"item": sealed, "provider": "p"})));
     let expected = [kept];
     assert_eq!(answer(pieces.clone()).content(), expected);
     let at_once = vec![added(0, begun.clone()), done(0, sealed.clone())];
@@ -124,7 +124,7 @@ fn thoughts_are_kept_whole_with_their_encrypted_content_and_are_words_without_it
 
     let silent = json!({"type": "reasoning", "id": "rs_1", "encrypted_content": "c2VhbGVk", "summary": []});
     let answered = answer(vec![added(0, begun.clone()), done(0, silent.clone())]);
-    assert_eq!(answered.content(), [thought("", ours(json!({"item": silent})))]);
+    assert_eq!(answered.content(), [thought("", ours(json!({"item": silent, "provider": "p"})))]);
     assert_eq!(answer(vec![added(0, begun.clone()), done(0, begun.clone())]).content(), []);
 
     let open = vec![added(0, begun.clone()), piece(0, "reasoning_text", "Hm."), done(0, begun)];
@@ -248,7 +248,7 @@ fn tools_that_openai_runs_are_a_call_with_the_whole_item_and_a_result_for_people
                 Part::ToolResult { call_id, output, provider_executed: true, .. },
                 rest @ ..,
             ] => {
-                assert_eq!((id, metadata), (call_id, &ours(json!({"item": item}))));
+                assert_eq!((id, metadata), (call_id, &ours(json!({"item": item, "provider": "p"}))));
                 (name.to_string(), input.clone(), output.clone(), rest.len())
             }
             other => panic!("a call and its result, not {other:?}"),
@@ -276,7 +276,7 @@ fn tools_that_openai_runs_are_a_call_with_the_whole_item_and_a_result_for_people
         name: None,
         data: FileData::Base64("UklG".into()),
         metadata: ours(json!({"item": {"type": "image_generation_call", "id": "ig_1",
-            "output_format": "webp", "result": ""}})),
+            "output_format": "webp", "result": ""}, "provider": "p"})),
     };
     assert_eq!(answer(vec![added(0, drawn.clone()), done(0, drawn)]).content(), [picture]);
 }
@@ -298,8 +298,10 @@ fn unknown_events_are_signs_of_life_and_unknown_items_are_kept() {
     ]
     .concat();
     let expected = [
-        Part::Unknown(json!({"type": "openai.hologram", "item": {"type": "hologram", "beams": 2}})),
-        Part::Unknown(json!({"type": "openai.shell_call", "item": shell})),
+        Part::Unknown(
+            json!({"type": "openai.hologram", "item": {"type": "hologram", "beams": 2}, "provider": "p"}),
+        ),
+        Part::Unknown(json!({"type": "openai.shell_call", "item": shell, "provider": "p"})),
         Part::text("Hi"),
     ];
     assert_eq!(answer(events).content(), expected);

@@ -189,7 +189,7 @@ fn read(content: &[Part]) -> Said {
 #[test]
 fn nothing_of_a_recording_is_lost_and_what_may_be_sent_back_is() {
     let chance = Chance::from_env();
-    let model = OpenAiResponses::builder("m").build().expect("a valid address");
+    let model = OpenAiResponses::builder("m").provider("recorded").build().expect("a valid address");
     for Recording { name, events } in recordings() {
         let content = fold(&events, &chance, true).content();
         let (mut said, mut read) = (naive(&events), read(&content));

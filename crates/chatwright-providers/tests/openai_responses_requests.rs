@@ -395,3 +395,36 @@ fn a_tool_without_arguments_has_properties() {
     call.tools = vec![tool("look")];
     assert_eq!(body(&call)["tools"][0]["parameters"], json!({"type": "object", "properties": {}}));
 }
+
+#[test]
+fn what_another_provider_sealed_or_ran_is_not_sent() {
+    let by = |provider: &str, item: &Value| ours(json!({"item": item, "provider": provider}));
+    let sealed = json!({"type": "reasoning", "id": "rs_1", "encrypted_content": "c2VhbGVk", "summary": []});
+    let search = json!({"type": "web_search_call", "id": "ws_1", "action": {"query": "cats"}});
+    let listed = json!({"type": "mcp_list_tools", "id": "mcpl_1", "tools": []});
+    let drawn = json!({"type": "image_generation_call", "id": "ig_1", "result": "iVBO"});
+    let answer = |provider: &str| {
+        vec![
+            Part::Unknown(json!({"type": "openai.mcp_list_tools", "item": listed, "provider": provider})),
+            Part::Reasoning { text: String::new(), metadata: by(provider, &sealed) },
+            Part::ToolCall {
+                id: "ws_1".into(),
+                name: "web_search".into(),
+                input: "{}".to_owned(),
+                provider_executed: true,
+                metadata: by(provider, &search),
+            },
+            Part::File {
+                media_type: "image/png".into(),
+                name: None,
+                data: FileData::Base64("iVBO".into()),
+                metadata: by(provider, &drawn),
+            },
+            Part::text("Cats."),
+        ]
+    };
+    let sent = |provider: &str| input(vec![Message::new(Role::Assistant, answer(provider))]);
+    let said = item("assistant", "Cats.");
+    assert_eq!(sent("gateway"), json!([listed, sealed, search, drawn, said]));
+    assert_eq!(sent("openai"), json!([said]));
+}

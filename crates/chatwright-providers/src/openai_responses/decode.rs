@@ -228,7 +228,7 @@ impl ResponsesDecoder {
             Some(at) => self.open.remove(at),
             None => self.start(event, &item, parts)?,
         };
-        let call = open.done(item, &mut self.told, parts)?;
+        let call = open.done(item, &self.provider, &mut self.told, parts)?;
         self.calls.extend(call);
         Ok(())
     }

@@ -4,7 +4,7 @@ use chatwright_core::model::{ModelCall, ModelId, ResponseFormat, Role, ToolChoic
 use serde_json::{Map, Value, json};
 
 use super::prompt::{input, media};
-use super::{NAMESPACE, attached};
+use super::{NAMESPACE, item_of};
 use crate::openai::parameters;
 use crate::options::merge;
 
@@ -18,7 +18,7 @@ pub(super) fn body(id: &ModelId, call: &ModelCall) -> Value {
     if thinks(&id.model) {
         body.insert("include".into(), json!(["reasoning.encrypted_content"]));
     }
-    body.insert("input".into(), input(&call.prompt).into());
+    body.insert("input".into(), input(&id.provider, &call.prompt).into());
     let tools: Vec<Value> = call.tools.iter().filter_map(|definition| tool(id, definition)).collect();
     let has_tools = !tools.is_empty();
     let mut set = |name: &str, value: Option<Value>| {
@@ -163,7 +163,9 @@ pub(super) fn unsupported(id: &ModelId, call: &ModelCall) -> Vec<String> {
                     media_type
                 }
                 // What this provider drew goes back as the item that it was.
-                (Role::Assistant, Part::File { metadata, .. }) if attached(metadata, "item").is_some() => {
+                (Role::Assistant, Part::File { metadata, .. })
+                    if metadata.get(NAMESPACE).and_then(|fields| item_of(fields, &id.provider)).is_some() =>
+                {
                     continue;
                 }
                 (Role::System | Role::Assistant, Part::File { media_type, .. }) => media_type,

@@ -6,7 +6,7 @@ use chatwright_core::content::{Metadata, Part};
 use chatwright_core::model::ModelPart;
 use serde_json::{Map, Value};
 
-use super::{metadata, opaque};
+use super::{kept, metadata, opaque};
 
 /// Most texts of one message.
 const TEXTS_MAX: usize = 1_024;
@@ -190,6 +190,7 @@ impl Item {
     pub(super) fn done(
         mut self,
         mut item: Map<String, Value>,
+        provider: &str,
         told: &mut BTreeSet<String>,
         parts: &mut Vec<ModelPart>,
     ) -> Result<Option<Call>, String> {
@@ -202,9 +203,8 @@ impl Item {
                 }
                 // What cannot be sent back is not kept.
                 let whole = !self.id.is_empty() && word(&item, "encrypted_content").is_some();
-                let kept =
-                    if whole { Map::from_iter([("item".to_owned(), item.into())]) } else { Map::new() };
-                parts.push(ModelPart::ReasoningEnd { id, metadata: metadata(kept) });
+                let metadata = if whole { kept(item, provider) } else { Metadata::new() };
+                parts.push(ModelPart::ReasoningEnd { id, metadata });
             }
             Kind::Call(_) => {
                 let Kind::Call(mut call) = self.kind else { return Ok(None) };
@@ -231,9 +231,9 @@ impl Item {
             }
             Kind::Run => {
                 parts.push(ModelPart::ToolInputEnd { id: self.id.clone() });
-                opaque::run(self.id, item, told, parts);
+                opaque::run(self.id, item, provider, told, parts);
             }
-            Kind::Opaque => opaque::item(item, parts),
+            Kind::Opaque => opaque::item(item, provider, parts),
         }
         Ok(None)
     }

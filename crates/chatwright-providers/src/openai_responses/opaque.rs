@@ -7,7 +7,7 @@ use chatwright_core::model::ModelPart;
 use serde_json::{Map, Value, json};
 
 use super::item::word;
-use super::metadata;
+use super::kept;
 
 /// The tool that an item of this type calls, if the provider runs it and the item holds its result.
 pub(super) fn tool<'a>(kind: &str, item: &'a Map<String, Value>) -> Option<&'a str> {
@@ -24,6 +24,7 @@ pub(super) fn tool<'a>(kind: &str, item: &'a Map<String, Value>) -> Option<&'a s
 pub(super) fn run(
     id: Box<str>,
     item: Map<String, Value>,
+    provider: &str,
     told: &mut BTreeSet<String>,
     parts: &mut Vec<ModelPart>,
 ) {
@@ -64,7 +65,7 @@ pub(super) fn run(
         name: name.clone(),
         input,
         provider_executed: true,
-        metadata: metadata(Map::from_iter([("item".to_owned(), item.into())])),
+        metadata: kept(item, provider),
     });
     parts.push(ModelPart::Item(Part::ToolResult {
         call_id: id,
@@ -81,7 +82,7 @@ fn readable(value: &Value) -> String {
 }
 
 /// A finished item of any other type.
-pub(super) fn item(mut item: Map<String, Value>, parts: &mut Vec<ModelPart>) {
+pub(super) fn item(mut item: Map<String, Value>, provider: &str, parts: &mut Vec<ModelPart>) {
     let kind = word(&item, "type").unwrap_or_default().to_owned();
     if kind == "image_generation_call"
         && let Some(Value::String(result)) = item.get_mut("result")
@@ -90,12 +91,14 @@ pub(super) fn item(mut item: Map<String, Value>, parts: &mut Vec<ModelPart>) {
         // The picture is a file; what else there is of the item goes with it.
         let data = FileData::Base64(std::mem::take(result).into());
         let media_type = format!("image/{}", word(&item, "output_format").unwrap_or("png")).into();
-        let metadata = metadata(Map::from_iter([("item".to_owned(), item.into())]));
+        let metadata = kept(item, provider);
         return parts.push(ModelPart::Item(Part::File { media_type, name: None, data, metadata }));
     }
     // The name keeps it apart from the types of parts and from items of other providers.
     let kind = format!("openai.{kind}");
-    parts.push(ModelPart::Item(Part::Unknown(json!({"type": kind, "item": Value::Object(item)}))));
+    parts.push(ModelPart::Item(Part::Unknown(
+        json!({"type": kind, "item": Value::Object(item), "provider": provider}),
+    )));
 }
 
 /// What an annotation refers to, if nothing before it did.

@@ -7,15 +7,16 @@ use chatwright_core::model::{Message, Role};
 use serde_json::{Map, Value, json};
 
 use super::item::word;
-use super::{NAMESPACE, attached};
+use super::{NAMESPACE, attached, item_of};
 use crate::openai::tool_name;
 
 /// Most characters of the id of a call.
 const CALL_ID_CHARS_MAX: usize = 64;
 
-/// All items. Messages of nothing are left out.
-pub(super) fn input(prompt: &[Message]) -> Vec<Value> {
-    let mut writing = Writing { answered: answered(prompt), ..Writing::default() };
+/// All items that this provider is sent. Messages of nothing are left out.
+pub(super) fn input(provider: &str, prompt: &[Message]) -> Vec<Value> {
+    let answered = answered(provider, prompt);
+    let mut writing = Writing { provider, answered, ..Writing::default() };
     for message in prompt {
         match message.role {
             Role::System => writing.message("developer", message),
@@ -28,7 +29,8 @@ pub(super) fn input(prompt: &[Message]) -> Vec<Value> {
 }
 
 #[derive(Default)]
-struct Writing {
+struct Writing<'a> {
+    provider: &'a str,
     items: Vec<Value>,
     /// Every id of a call so far: one may not come twice.
     ids: BTreeSet<String>,
@@ -38,7 +40,7 @@ struct Writing {
     answered: BTreeSet<String>,
 }
 
-impl Writing {
+impl Writing<'_> {
     fn message(&mut self, role: &str, message: &Message) {
         let mut content = Vec::new();
         for part in &message.content {
@@ -47,7 +49,7 @@ impl Writing {
                 Part::File { media_type, name, data, .. } if role == "user" => {
                     content.extend(media(media_type, name.as_deref(), data));
                 }
-                part => self.items.extend(opaque(part).cloned()),
+                part => self.items.extend(opaque(self.provider, part).cloned()),
             }
         }
         // Options of a message, such as the detail of a picture, are those of its last piece.
@@ -91,7 +93,7 @@ impl Writing {
                 Some(item)
             }
             Part::Reasoning { metadata, .. } => {
-                let item = attached(metadata, "item")?;
+                let item = item_of(metadata.get(NAMESPACE)?, self.provider)?;
                 let fields = item.as_object()?;
                 (word(fields, "id").is_some() && word(fields, "encrypted_content").is_some())
                     .then(|| item.clone())
@@ -111,14 +113,16 @@ impl Writing {
                 ]));
                 Some(item.into())
             }
-            Part::ToolCall { provider_executed: true, metadata, .. } => attached(metadata, "item").cloned(),
+            Part::ToolCall { provider_executed: true, metadata, .. } => {
+                item_of(metadata.get(NAMESPACE)?, self.provider).cloned()
+            }
             Part::File { data: FileData::Base64(data), metadata, .. } => {
-                let mut item = attached(metadata, "item")?.clone();
+                let mut item = item_of(metadata.get(NAMESPACE)?, self.provider)?.clone();
                 *item.get_mut("result")? = (&**data).into();
                 Some(item)
             }
             part => {
-                let item = opaque(part)?;
+                let item = opaque(self.provider, part)?;
                 let waits = awaited(item).is_some_and(|id| !self.answered.contains(id));
                 (!waits).then(|| item.clone())
             }
@@ -127,7 +131,7 @@ impl Writing {
 
     fn result(&mut self, part: &Part) {
         let Part::ToolResult { call_id, output, provider_executed: false, .. } = part else {
-            return self.items.extend(opaque(part).cloned());
+            return self.items.extend(opaque(self.provider, part).cloned());
         };
         let id = match self.unanswered.iter().position(|(id, _)| id == call_id) {
             Some(at) => self.unanswered.remove(at).1,
@@ -162,8 +166,8 @@ impl Writing {
 }
 
 /// The ids of the opaque calls whose output is in the prompt.
-fn answered(prompt: &[Message]) -> BTreeSet<String> {
-    let items = prompt.iter().flat_map(|message| &message.content).filter_map(opaque);
+fn answered(provider: &str, prompt: &[Message]) -> BTreeSet<String> {
+    let items = prompt.iter().flat_map(|message| &message.content).filter_map(|part| opaque(provider, part));
     let outputs = items.filter(|item| item["type"].as_str().is_some_and(|kind| kind.ends_with("_output")));
     outputs.filter_map(|item| item["call_id"].as_str().map(str::to_owned)).collect()
 }
@@ -175,9 +179,10 @@ fn awaited(item: &Value) -> Option<&str> {
 }
 
 /// An item that is sent as it came, or as the host made it.
-fn opaque(part: &Part) -> Option<&Value> {
+fn opaque<'a>(provider: &str, part: &'a Part) -> Option<&'a Value> {
     let Part::Unknown(value) = part else { return None };
-    value.get("item").filter(|_| value["type"].as_str().is_some_and(|kind| kind.starts_with("openai.")))
+    item_of(value, provider)
+        .filter(|_| value["type"].as_str().is_some_and(|kind| kind.starts_with("openai.")))
 }
 
 fn extra(metadata: &Metadata) -> Map<String, Value> {
