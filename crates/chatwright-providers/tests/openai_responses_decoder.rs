@@ -358,6 +358,25 @@ fn the_reason_of_the_end_is_told_in_our_words_and_in_the_providers() {
 }
 
 #[test]
+fn an_answer_of_which_no_item_was_streamed_is_read_from_its_end() {
+    let mut message = message();
+    message["content"] = json!([{"type": "output_text", "text": "Hi"}]);
+    let end = |kind: &str, output: Value| {
+        let response = json!({"id": "resp_1", "output": output});
+        json!({"type": kind, "response": response})
+    };
+    let whole = ended(vec![], end("response.completed", json!([message, function("a", "{}")])));
+    assert_eq!(whole.content(), [Part::text("Hi"), call("a", "{}")]);
+    assert_eq!(whole.finish_reason(), Some(FinishReason::ToolCalls));
+    let streamed = ended(said(0, "Hi"), end("response.completed", json!([message])));
+    assert_eq!(streamed.content(), [Part::text("Hi")], "and only then");
+    let cut = ended(vec![], end("response.incomplete", json!([function("a", "{\"to\":\"al")])));
+    assert_eq!((cut.content(), cut.cut_calls().len()), (vec![], 1));
+    let odd = ended(vec![], end("response.completed", json!([7])));
+    assert_eq!(failure(&odd).cause, Cause::Protocol);
+}
+
+#[test]
 fn only_a_terminal_event_ends_an_answer() {
     assert_eq!(failure(&fold(&said(0, "Hi"))).cause, Cause::Truncated);
     let gateway = [said(0, "Hi")[0].to_string(), "[DONE]".to_owned()];

@@ -168,13 +168,13 @@ impl ResponsesDecoder {
             }
             "response.output_item.done" => self.item_done(&event, data, parts)?,
             "response.created" => {
-                let response: Response = field("response", event.response)?;
+                let response: Response<'_> = field("response", event.response)?;
                 self.response_id = response.id.map(Into::into);
             }
-            "response.completed" => self.complete(field("response", event.response)?, false, data, parts),
-            "response.incomplete" => self.complete(field("response", event.response)?, true, data, parts),
+            "response.completed" => self.complete(field("response", event.response)?, false, data, parts)?,
+            "response.incomplete" => self.complete(field("response", event.response)?, true, data, parts)?,
             "response.failed" => {
-                let response: Response = field("response", event.response)?;
+                let response: Response<'_> = field("response", event.response)?;
                 self.failed(&response, data, parts);
             }
             "error" => self.error_event(data, parts),
@@ -241,20 +241,37 @@ impl ResponsesDecoder {
         }
     }
 
-    fn failed(&mut self, response: &Response, data: &str, parts: &mut Vec<ModelPart>) {
+    fn failed(&mut self, response: &Response<'_>, data: &str, parts: &mut Vec<ModelPart>) {
         let error = response.error.as_ref().unwrap_or(&Value::Null);
         self.fail(in_stream(&self.provider, error, data), parts);
     }
 
     /// A terminal event: only now calls are complete. A call is complete only if its arguments may be the whole of them: its item
     /// has ended, and where the model did not end by itself, they are JSON.
-    fn complete(&mut self, response: Response, cut: bool, data: &str, parts: &mut Vec<ModelPart>) {
+    fn complete(
+        &mut self,
+        response: Response<'_>,
+        cut: bool,
+        data: &str,
+        parts: &mut Vec<ModelPart>,
+    ) -> Result<(), String> {
         // The status says it too, and some servers have one event for all ends.
         let cut = match response.status.as_deref() {
-            Some("failed" | "cancelled") => return self.failed(&response, data, parts),
+            Some("failed" | "cancelled") => {
+                self.failed(&response, data, parts);
+                return Ok(());
+            }
             Some("incomplete") => true,
             _ => cut,
         };
+        // Some gateways stream no item: then the end has them all.
+        if self.items == 0 {
+            for item in optional::<Vec<Map<String, Value>>>("output", response.output)? {
+                let open = Item::start(self.items, None, &item, parts)?;
+                self.items += 1;
+                self.calls.extend(open.done(item, &self.provider, &mut self.told, parts)?);
+            }
+        }
         for item in std::mem::take(&mut self.open) {
             item.cut(parts);
         }
@@ -290,5 +307,6 @@ impl ResponsesDecoder {
         self.done = true;
         let response_id = response.id.map(Into::into).or(self.response_id.take());
         parts.push(ModelPart::Finish(Finish { reason, usage, response_id, metadata: metadata(details) }));
+        Ok(())
     }
 }

@@ -37,7 +37,9 @@ pub(super) struct Event<'a> {
 /// A response: at its beginning, and again at its end.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Response {
+pub(super) struct Response<'a> {
+    #[serde(borrow)]
+    pub(super) output: Option<&'a RawValue>,
     pub(super) id: Option<String>,
     pub(super) status: Option<String>,
     pub(super) error: Option<Value>,
