@@ -331,6 +331,25 @@ fn an_error_of_a_choice_or_of_groq_ends_the_answer() {
     }
 }
 
+#[test]
+fn arguments_in_many_pieces_that_repeat_the_name_are_linear() {
+    let piece = |arguments: &str| {
+        let call = json!({"function": {"name": "look", "arguments": arguments}});
+        json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}).to_string()
+    };
+    let (mut decoder, mut parts) = (ChatDecoder::new("p", false), Vec::new());
+    decoder.event(&piece("{\"at\":[{\"}\\\"\":0}"), &mut parts);
+    let more = piece(",{}");
+    for _ in 0..100_000 {
+        parts.clear();
+        decoder.event(&more, &mut parts);
+    }
+    decoder.event(&piece("]}"), &mut parts);
+    decoder.event(&piece("{}"), &mut parts);
+    let begun = |part: &&ModelPart| matches!(part, ModelPart::ToolInputStart { .. });
+    assert_eq!(parts.iter().filter(begun).count(), 1, "only what follows whole arguments is another call");
+}
+
 /// JSON with the words of the format at its places, and others.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

@@ -23,7 +23,18 @@ struct Call {
     id: Box<str>,
     name: String,
     input: String,
+    /// How far into objects and lists the arguments are.
+    nesting: Nesting,
     announced: bool,
+}
+
+/// Where JSON text is after each of its pieces: parsing all of it again for every piece would be quadratic.
+#[derive(Debug, Default)]
+struct Nesting {
+    depth: usize,
+    /// Inside a string, and behind a backslash there.
+    string: Option<bool>,
+    begun: bool,
 }
 
 impl Calls {
@@ -50,6 +61,7 @@ impl Calls {
                     id: Box::default(),
                     name: String::new(),
                     input: String::new(),
+                    nesting: Nesting::default(),
                     announced: false,
                 });
                 self.calls.len() - 1
@@ -65,6 +77,7 @@ impl Calls {
                 call.name.push_str(name);
             }
         }
+        call.nesting.push(&arguments);
         call.input.push_str(&arguments);
         if call.announced {
             if !arguments.is_empty() {
@@ -124,7 +137,7 @@ impl Calls {
                 let call = &calls[at];
                 let other = match id {
                     Some(id) => !call.id.is_empty() && *call.id != *id,
-                    None => arguments.trim_start().starts_with('{') && call.is_whole(),
+                    None => arguments.trim_start().starts_with('{') && call.nesting.is_closed(),
                 };
                 !other || name.is_empty()
             }),
@@ -132,19 +145,13 @@ impl Calls {
             // A name begins a call, unless it repeats that of a call whose arguments are not whole.
             (None, None) => calls.len().checked_sub(1).filter(|&at| {
                 let call = &calls[at];
-                name.is_empty() || (call.name == name && !call.is_whole())
+                name.is_empty() || (call.name == name && !call.nesting.is_closed())
             }),
         }
     }
 }
 
 impl Call {
-    fn is_whole(&self) -> bool {
-        // Nothing else can be whole, and most pieces need no closer look.
-        self.input.trim_end().ends_with('}')
-            && serde_json::from_str::<serde::de::IgnoredAny>(&self.input).is_ok()
-    }
-
     fn announce(&mut self, at: usize, parts: &mut Vec<ModelPart>) {
         self.announced = true;
         if self.id.is_empty() {
@@ -155,5 +162,27 @@ impl Call {
         if !self.input.is_empty() {
             parts.push(ModelPart::ToolInputDelta { id: self.id.clone(), delta: self.input.clone() });
         }
+    }
+}
+
+impl Nesting {
+    fn push(&mut self, piece: &str) {
+        for byte in piece.bytes() {
+            match (&mut self.string, byte) {
+                (Some(escaped @ true), _) => *escaped = false,
+                (Some(escaped), b'\\') => *escaped = true,
+                (Some(_), b'"') => self.string = None,
+                (Some(_), _) => {}
+                (None, b'"') => self.string = Some(false),
+                (None, b'{' | b'[') => (self.depth, self.begun) = (self.depth + 1, true),
+                (None, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
+                (None, _) => {}
+            }
+        }
+    }
+
+    /// Whether all that was opened is closed.
+    fn is_closed(&self) -> bool {
+        self.begun && self.depth == 0 && self.string.is_none()
     }
 }
