@@ -1,6 +1,6 @@
 //! What a conversation becomes in Chat Completions.
 
-use chatwright_core::content::{Metadata, Part};
+use chatwright_core::content::{Metadata, Output, Part};
 use chatwright_core::model::{Message, ModelCall, Role, ToolDefinition};
 use chatwright_providers::OpenAiChat;
 use serde_json::{Value, json};
@@ -17,6 +17,19 @@ fn messages(prompt: Vec<Message>) -> Value {
 fn calls(id: &str, name: &str) -> Part {
     let (id, name, input) = (id.into(), name.into(), "{}".to_owned());
     Part::ToolCall { id, name, input, provider_executed: false, metadata: Metadata::new() }
+}
+
+fn gives(id: &str, text: &str) -> Part {
+    let (call_id, name, output) = (id.into(), "look".into(), Output::text(text));
+    Part::ToolResult { call_id, name, output, provider_executed: false, metadata: Metadata::new() }
+}
+
+fn called(id: &str, name: &str) -> Value {
+    json!({"id": id, "type": "function", "function": {"name": name, "arguments": "{}"}})
+}
+
+fn given(id: &str, text: &str) -> Value {
+    json!({"role": "tool", "tool_call_id": id, "content": text})
 }
 
 #[test]
@@ -50,4 +63,61 @@ fn a_tool_without_arguments_has_properties_and_the_options_that_its_owner_gave_i
         json!({"type": "function", "function": {"name": "now", "description": "Tells the time.", "parameters": empty, "strict": true}})
     );
     assert_eq!((&tools[1]["function"]["parameters"], &tools[2]["function"]["parameters"]), (&empty, &given));
+}
+
+#[test]
+fn an_answer_that_says_nothing_here_is_left_out() {
+    let others = |fields: Value| Metadata::from([("anthropic".into(), fields)]);
+    let thought = Part::Reasoning { text: "Hm.".to_owned(), metadata: others(json!({"signature": "s"})) };
+    let searched = Part::ToolCall {
+        id: "srv_1".into(),
+        name: "web_search".into(),
+        input: "{}".to_owned(),
+        provider_executed: true,
+        metadata: others(json!({"type": "server_tool_use"})),
+    };
+    let said = |role, text: &str| Message::new(role, vec![Part::text(text)]);
+    let prompt = vec![
+        said(Role::User, "One"),
+        Message::new(Role::Assistant, vec![thought, searched]),
+        said(Role::Assistant, "\n"),
+        said(Role::User, "Two"),
+    ];
+    let user = |text: &str| json!({"role": "user", "content": text});
+    assert_eq!(messages(prompt), json!([user("One"), user("Two")]));
+}
+
+#[test]
+fn ids_of_calls_are_short_and_of_one_call_each() {
+    let long = "x".repeat(45);
+    let prompt = vec![
+        Message::new(Role::Assistant, vec![calls("a", "look"), calls("a", "look"), calls("", "look")]),
+        Message::new(Role::Tool, vec![gives("a", "1"), gives("a", "2"), gives("", "3")]),
+        // What an answer before used is free again.
+        Message::new(
+            Role::Assistant,
+            vec![calls("a", "look"), calls(&long, "look"), calls(&format!("{long}y"), "look")],
+        ),
+        Message::new(Role::Tool, vec![gives("a", "4"), gives(&long, "5"), gives(&format!("{long}y"), "6")]),
+    ];
+    let (short, other) = ("x".repeat(40), format!("{}_2", "x".repeat(38)));
+    let answer = |calls: &[Value]| json!({"role": "assistant", "content": Value::Null, "tool_calls": calls});
+    let expected = json!([
+        answer(&[called("a", "look"), called("a_2", "look"), called("call", "look")]),
+        given("a", "1"),
+        given("a_2", "2"),
+        given("call", "3"),
+        answer(&[called("a", "look"), called(&short, "look"), called(&other, "look")]),
+        given("a", "4"),
+        given(&short, "5"),
+        given(&other, "6"),
+    ]);
+    assert_eq!(messages(prompt), expected);
+}
+
+#[test]
+fn texts_of_one_answer_are_sent_as_they_were_read() {
+    let answer = ["Cats ", "purr", ".", " ", "Dogs bark."].map(Part::text).to_vec();
+    let sent = messages(vec![Message::new(Role::Assistant, answer)]);
+    assert_eq!(sent, json!([{"role": "assistant", "content": "Cats purr. Dogs bark."}]));
 }

@@ -10,7 +10,7 @@ use crate::openai::{parameters, tool_name};
 /// The body of a request. Options under `openai`, and under the provider's own name, are merged in at the top level untouched.
 pub(super) fn body(id: &ModelId, call: &ModelCall, dialect: Dialect) -> Value {
     let mut body = Map::new();
-    let mut ids = CallIds { nine: dialect.mistral, sent: BTreeMap::new() };
+    let mut ids = CallIds { nine: dialect.mistral, sent: BTreeMap::new(), unanswered: Vec::new() };
     body.insert("model".into(), id.model.as_ref().into());
     body.insert(
         "messages".into(),
@@ -67,41 +67,72 @@ fn response_format(format: &ResponseFormat, dialect: Dialect) -> Option<Value> {
     }
 }
 
+/// Most characters of the id of a call.
+const CALL_ID_CHARS_MAX: usize = 40;
+
 /// The ids that calls are sent under.
 struct CallIds {
     /// Nine letters and digits each.
     nine: bool,
     sent: BTreeMap<Box<str>, Box<str>>,
+    /// Calls of the newest answer that have no result yet, by the id in the prompt and the one that is sent.
+    unanswered: Vec<(Box<str>, Box<str>)>,
 }
 
 impl CallIds {
     fn of(&mut self, id: &str) -> Box<str> {
         let fits = id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        if !self.nine || fits {
-            return id.into();
+        if self.nine && !fits {
+            // By their order in the conversation, so that a prompt begins as the one before it did.
+            let number = self.sent.len();
+            return self.sent.entry(id.into()).or_insert_with(|| format!("call{number:05}").into()).clone();
         }
-        // By their order in the conversation, so that a prompt begins as the one before it did.
-        let number = self.sent.len();
-        self.sent.entry(id.into()).or_insert_with(|| format!("call{number:05}").into()).clone()
+        if id.is_empty() {
+            "call".into()
+        } else {
+            id.chars().take(CALL_ID_CHARS_MAX).collect::<String>().into()
+        }
+    }
+
+    /// The id of a call that no other of its answer has. Other providers give one twice, or longer ones than are allowed here.
+    fn called(&mut self, id: &str) -> Box<str> {
+        let (mut sent, mut number) = (self.of(id), 2_u32);
+        while self.unanswered.iter().any(|(_, other)| *other == sent) {
+            let suffix = format!("_{number}");
+            let kept = CALL_ID_CHARS_MAX - suffix.len();
+            sent = self.of(&(id.chars().take(kept).collect::<String>() + &suffix));
+            number += 1;
+        }
+        self.unanswered.push((id.into(), sent.clone()));
+        sent
+    }
+
+    /// The id of the call that a result is of.
+    fn answered(&mut self, id: &str) -> Box<str> {
+        match self.unanswered.iter().position(|(of, _)| **of == *id) {
+            Some(at) => self.unanswered.remove(at).1,
+            None => self.of(id),
+        }
     }
 }
 
-/// A tool message becomes one message per result, all others one.
+/// A tool message becomes one message per result, all others one. An answer that says nothing here is left out: servers refuse one
+/// without content and calls.
 fn messages(message: &Message, dialect: Dialect, ids: &mut CallIds) -> Vec<Value> {
     match message.role {
-        Role::System => vec![json!({"role": "system", "content": text(&message.content)})],
+        Role::System => vec![json!({"role": "system", "content": text(&message.content, "\n")})],
         Role::User => vec![json!({"role": "user", "content": user_content(&message.content)})],
-        Role::Assistant => vec![assistant(&message.content, dialect, ids)],
+        Role::Assistant => assistant(&message.content, dialect, ids).into_iter().collect(),
         Role::Tool => message.content.iter().filter_map(|part| result(part, ids)).collect(),
     }
 }
 
-fn text(content: &[Part]) -> String {
+fn text(content: &[Part], between: &str) -> String {
     let text = |part: &Part| match part {
         Part::Text { text, .. } => Some(text.clone()),
         _ => None,
     };
-    content.iter().filter_map(text).collect::<Vec<_>>().join("\n")
+    content.iter().filter_map(text).collect::<Vec<_>>().join(between)
 }
 
 fn user_content(content: &[Part]) -> Value {
@@ -160,7 +191,8 @@ pub(super) fn unsupported(call: &ModelCall, dialect: Dialect) -> Vec<String> {
     warnings
 }
 
-fn assistant(content: &[Part], dialect: Dialect, ids: &mut CallIds) -> Value {
+fn assistant(content: &[Part], dialect: Dialect, ids: &mut CallIds) -> Option<Value> {
+    ids.unanswered.clear();
     let calls: Vec<Value> = content
         .iter()
         .filter_map(|part| match part {
@@ -168,14 +200,18 @@ fn assistant(content: &[Part], dialect: Dialect, ids: &mut CallIds) -> Value {
                 // Arguments that are no JSON would be refused by some servers, and the thread with them.
                 let input = if serde_json::from_str::<Value>(input).is_ok() { input } else { "{}" };
                 let function = json!({"name": tool_name(name), "arguments": input});
-                Some(json!({"id": ids.of(id), "type": "function", "function": function}))
+                Some(json!({"id": ids.called(id), "type": "function", "function": function}))
             }
             _ => None,
         })
         .collect();
-    let text = text(content);
-    let mut message =
-        json!({"role": "assistant", "content": if text.is_empty() { Value::Null } else { text.into() }});
+    // Its texts are pieces of one: nothing stood between them.
+    let text = text(content, "");
+    let text = if text.trim().is_empty() { Value::Null } else { text.into() };
+    if text.is_null() && calls.is_empty() {
+        return None;
+    }
+    let mut message = json!({"role": "assistant", "content": text});
     let thoughts = content.iter().filter_map(|part| match part {
         Part::Reasoning { text, .. } => Some(text.as_str()),
         _ => None,
@@ -188,7 +224,7 @@ fn assistant(content: &[Part], dialect: Dialect, ids: &mut CallIds) -> Value {
     if !calls.is_empty() {
         message["tool_calls"] = calls.into();
     }
-    message
+    Some(message)
 }
 
 fn result(part: &Part, ids: &mut CallIds) -> Option<Value> {
@@ -199,7 +235,7 @@ fn result(part: &Part, ids: &mut CallIds) -> Option<Value> {
         Output::Media { media_type, text, .. } => text.clone().unwrap_or_else(|| format!("[{media_type}]")),
         _ => String::new(),
     };
-    Some(json!({"role": "tool", "tool_call_id": ids.of(call_id), "content": content}))
+    Some(json!({"role": "tool", "tool_call_id": ids.answered(call_id), "content": content}))
 }
 
 fn tool(tool: &ToolDefinition) -> Value {
