@@ -131,7 +131,7 @@ impl LanguageModel for OpenAiChat {
         self.endpoint.stream(move || Request {
             body: encode::body(&id, &call, dialect).to_string(),
             any_type: dialect.no_content_type,
-            warnings: encode::unsupported(&call, dialect),
+            warnings: encode::unsupported(&id, &call, dialect),
             transport: call.transport,
             decoder: ChatDecoder::new(id.provider, dialect.end_after_finish),
         })

@@ -1,8 +1,11 @@
 //! What a conversation becomes in Chat Completions.
 
-use chatwright_core::content::{Metadata, Output, Part};
-use chatwright_core::model::{Message, ModelCall, Role, ToolDefinition};
+use chatwright_core::content::{FileData, Metadata, Output, Part};
+use chatwright_core::model::{Message, ModelCall, ModelPart, Role, ToolDefinition};
+use chatwright_core::port::LanguageModel;
+use chatwright_fake::{FakeServer, Reply, Script};
 use chatwright_providers::OpenAiChat;
+use futures::StreamExt;
 use serde_json::{Value, json};
 
 fn body(call: &ModelCall) -> Value {
@@ -120,4 +123,37 @@ fn texts_of_one_answer_are_sent_as_they_were_read() {
     let answer = ["Cats ", "purr", ".", " ", "Dogs bark."].map(Part::text).to_vec();
     let sent = messages(vec![Message::new(Role::Assistant, answer)]);
     assert_eq!(sent, json!([{"role": "assistant", "content": "Cats purr. Dogs bark."}]));
+}
+
+#[tokio::test]
+async fn tools_of_other_providers_and_sounds_that_cannot_be_heard_are_left_out_and_told_first() {
+    let server = FakeServer::start(Script::new(vec![Reply::text("Hi")])).await.expect("a free port");
+    let model =
+        OpenAiChat::builder("m").provider("gateway").base_url(server.base_url()).build().expect("valid");
+    let file = |media_type: &str| Part::File {
+        media_type: media_type.into(),
+        name: None,
+        data: FileData::Base64("UklG".into()),
+        metadata: Metadata::new(),
+    };
+    let heard = ["audio/wav", "audio/mpeg", "audio/ogg", "video/mp4"].map(file).to_vec();
+    let mut call = ModelCall::new(vec![Message::new(Role::User, heard)]);
+    let tool = |id: &str| ToolDefinition::Provider {
+        id: id.into(),
+        name: id.into(),
+        args: json!({"type": "search"}),
+    };
+    call.tools = vec![tool("anthropic.web_search_20250305"), tool("gateway.search"), tool("openai.search")];
+    let parts: Vec<ModelPart> = model.stream(call).collect().await;
+    let expected = [
+        "the tool anthropic.web_search_20250305 of another provider was left out",
+        "a file of type audio/ogg in a user message was left out",
+        "a file of type video/mp4 in a user message was left out",
+    ];
+    assert_eq!(parts[0], ModelPart::Warnings(expected.map(str::to_owned).into()));
+    let body = server.requests().remove(0).body;
+    assert_eq!(body["tools"], json!([{"type": "search"}, {"type": "search"}]));
+    let sound =
+        |format: &str| json!({"type": "input_audio", "input_audio": {"data": "UklG", "format": format}});
+    assert_eq!(body["messages"], json!([{"role": "user", "content": [sound("wav"), sound("mp3")]}]));
 }

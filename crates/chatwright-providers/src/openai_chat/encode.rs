@@ -20,7 +20,7 @@ pub(super) fn body(id: &ModelId, call: &ModelCall, dialect: Dialect) -> Value {
     if !dialect.no_stream_options {
         body.insert("stream_options".into(), json!({"include_usage": true}));
     }
-    let tools: Vec<Value> = call.tools.iter().map(tool).collect();
+    let tools: Vec<Value> = call.tools.iter().filter_map(|definition| tool(id, definition)).collect();
     let has_tools = !tools.is_empty();
     if has_tools {
         body.insert("tools".into(), tools.into());
@@ -154,6 +154,13 @@ fn user_part(part: &Part) -> Option<Value> {
         Part::File { media_type, data: FileData::Base64(data), .. } if media_type.starts_with("image/") => {
             json!({"type": "image_url", "image_url": {"url": format!("data:{media_type};base64,{data}")}})
         }
+        Part::File { media_type, data, .. }
+            if media_type.starts_with("audio/") || media_type.starts_with("video/") =>
+        {
+            let FileData::Base64(data) = data else { return None };
+            let format = sound(media_type)?;
+            json!({"type": "input_audio", "input_audio": {"data": data, "format": format}})
+        }
         Part::File { media_type, name, data: FileData::Base64(data), .. } => {
             let name = name.as_deref().unwrap_or("file");
             json!({"type": "file", "file": {"filename": name, "file_data": format!("data:{media_type};base64,{data}")}})
@@ -162,8 +169,17 @@ fn user_part(part: &Part) -> Option<Value> {
     })
 }
 
+/// The format's word for a sound that may be heard.
+fn sound(media_type: &str) -> Option<&'static str> {
+    match media_type {
+        "audio/wav" | "audio/x-wav" | "audio/wave" => Some("wav"),
+        "audio/mpeg" | "audio/mp3" => Some("mp3"),
+        _ => None,
+    }
+}
+
 /// What the format has no place for, in words for [`ModelPart::Warnings`](chatwright_core::model::ModelPart::Warnings).
-pub(super) fn unsupported(call: &ModelCall, dialect: Dialect) -> Vec<String> {
+pub(super) fn unsupported(id: &ModelId, call: &ModelCall, dialect: Dialect) -> Vec<String> {
     let mut warnings = Vec::new();
     for (name, is_set) in [
         ("top_k", call.top_k.is_some()),
@@ -175,6 +191,11 @@ pub(super) fn unsupported(call: &ModelCall, dialect: Dialect) -> Vec<String> {
     }
     if dialect.no_json_schema && matches!(call.response_format, Some(ResponseFormat::Schema { .. })) {
         warnings.push("a schema of the answer is not supported: it will be some JSON".to_owned());
+    }
+    for definition in &call.tools {
+        if let (ToolDefinition::Provider { name, .. }, None) = (definition, tool(id, definition)) {
+            warnings.push(format!("the tool {name} of another provider was left out"));
+        }
     }
     for message in &call.prompt {
         for part in &message.content {
@@ -238,7 +259,7 @@ fn result(part: &Part, ids: &mut CallIds) -> Option<Value> {
     Some(json!({"role": "tool", "tool_call_id": ids.answered(call_id), "content": content}))
 }
 
-fn tool(tool: &ToolDefinition) -> Value {
+fn tool(model: &ModelId, tool: &ToolDefinition) -> Option<Value> {
     match tool {
         ToolDefinition::Function { name, description, input_schema, provider_options } => {
             let mut function =
@@ -248,10 +269,13 @@ fn tool(tool: &ToolDefinition) -> Value {
             {
                 function.extend(options.clone());
             }
-            json!({"type": "function", "function": function})
+            Some(json!({"type": "function", "function": function}))
         }
-        ToolDefinition::Provider { args, .. } => args.clone(),
-        _ => Value::Null,
+        ToolDefinition::Provider { id, args, .. } => {
+            let (of, _) = id.split_once('.')?;
+            (of == "openai" || *of == *model.provider).then(|| args.clone())
+        }
+        _ => None,
     }
 }
 
