@@ -45,6 +45,12 @@ fn names_of_tools_that_a_model_made_up_are_sent_in_letters_that_are_allowed() {
 }
 
 #[test]
+fn texts_of_a_user_are_one_text_where_nothing_stands_between_them() {
+    let prompt = vec![Message::new(Role::User, vec![Part::text("One"), Part::text("Two")])];
+    assert_eq!(messages(prompt), json!([{"role": "user", "content": "One\nTwo"}]));
+}
+
+#[test]
 fn a_tool_without_arguments_has_properties_and_the_options_that_its_owner_gave_it() {
     let tool = |schema: Value, options: Value| ToolDefinition::Function {
         name: "now".into(),

@@ -136,9 +136,9 @@ fn text(content: &[Part], between: &str) -> String {
 }
 
 fn user_content(content: &[Part]) -> Value {
-    let only_text = content.iter().all(|part| matches!(part, Part::Text { .. }));
-    if let ([Part::Text { text, .. }], true) = (content, only_text) {
-        return text.as_str().into();
+    // Some servers read no lists.
+    if content.iter().all(|part| matches!(part, Part::Text { .. })) {
+        return text(content, "\n").into();
     }
     let parts: Vec<Value> = content.iter().filter_map(user_part).collect();
     // A list of nothing is refused.
