@@ -18,6 +18,9 @@ use crate::client::HttpSettings;
 use crate::http::{self, EventStream, Exchange, Head, InvalidModel, Post};
 use crate::sse::{EVENT_BYTES_MAX, SseEvent, SseItem, SseParser};
 
+/// What stands before a key in a header.
+const SCHEMES: [&str; 3] = ["bearer", "basic", "token"];
+
 /// Where a model is asked, and as whom.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
@@ -256,12 +259,19 @@ fn in_header(name: &str, value: &str) -> impl Iterator<Item = SecretString> {
 }
 
 fn without_secrets(part: ModelPart, secrets: &[SecretString]) -> ModelPart {
-    match part {
-        ModelPart::Failure(failure) => {
-            let clean =
-                |failure: Failure, secret: &SecretString| failure.without_secret(secret.expose_secret());
-            ModelPart::Failure(Box::new(secrets.iter().fold(*failure, clean)))
+    let clean = |failure: Failure, secret: &SecretString| {
+        let secret = secret.expose_secret();
+        let failure = failure.without_secret(secret);
+        // Of `Bearer key` servers echo only the key.
+        match secret.split_once(' ') {
+            Some((scheme, key)) if SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
+                failure.without_secret(key.trim())
+            }
+            _ => failure,
         }
+    };
+    match part {
+        ModelPart::Failure(failure) => ModelPart::Failure(Box::new(secrets.iter().fold(*failure, clean))),
         part => part,
     }
 }

@@ -133,6 +133,22 @@ async fn refusals_say_status_headers_and_body_and_print_no_key() {
 }
 
 #[tokio::test]
+async fn no_header_of_a_model_or_of_a_call_comes_back_in_a_failure() {
+    let body = r#"{"error":{"message":"bad tokens tok-of-model, tok-of-call and key-of-call"}}"#;
+    let server = FakeServer::start(Script::new(vec![Reply::status(401, body)])).await.expect("a free port");
+    let model =
+        OpenAiChat::builder("m").base_url(server.base_url()).header("authorization", "Bearer tok-of-model");
+    let mut call = call();
+    let header = |name: &str, value: &str| (name.into(), value.into());
+    call.transport.headers =
+        Headers(vec![header("proxy-authorization", "bearer tok-of-call"), header("api-key", "key-of-call")]);
+    let parts: Vec<ModelPart> = model.build().expect("valid").stream(call).collect().await;
+    let [ModelPart::Failure(failure)] = &parts[..] else { panic!("one failure, not {parts:?}") };
+    let clean = r#"{"error":{"message":"bad tokens [REDACTED], [REDACTED] and [REDACTED]"}}"#;
+    assert_eq!(failure.body.as_deref(), Some(clean));
+}
+
+#[tokio::test]
 async fn a_page_of_html_garbage_and_an_error_in_the_stream_are_told_apart() {
     let html = answer(Reply::html()).await;
     assert_eq!((failure(&html).cause, failure(&html).status), (Cause::Protocol, Some(200)));
