@@ -12,10 +12,11 @@ pub use server::ChatServer;
 use std::borrow::Cow;
 use std::fmt;
 
+use chatwright_core::content::Metadata;
 use chatwright_core::error::Failure;
 use chatwright_core::model::{ModelCall, ModelId, ModelPart};
 use chatwright_core::port::{LanguageModel, ModelStream};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::server::Dialect;
 use crate::endpoint::{Decode, Endpoint, EndpointBuilder, Protocol, Request, endpoint_setters};
@@ -34,6 +35,9 @@ const PROTOCOL: Protocol = Protocol {
 ///
 /// Options under `openai` in [`ModelCall::provider_options`], and under the provider's own name, are merged into the body at the top
 /// level untouched.
+///
+/// Thoughts that came as `reasoning_content` and led to calls go back with those calls to the provider of the same name: some servers
+/// refuse the calls without them. Other thoughts are not sent back, but to a server that is known to want all.
 #[derive(Clone)]
 pub struct OpenAiChat {
     endpoint: Endpoint,
@@ -136,6 +140,11 @@ impl LanguageModel for OpenAiChat {
             decoder: ChatDecoder::new(id.provider, dialect.end_after_finish),
         })
     }
+}
+
+/// Metadata of a thought that came under `reasoning_content`. It goes back to the same provider, and to no other.
+fn demanded_back(provider: &str) -> Metadata {
+    Metadata::from([(provider.into(), json!({"field": "reasoning_content"}))])
 }
 
 impl Decode for ChatDecoder {

@@ -350,6 +350,18 @@ fn arguments_in_many_pieces_that_repeat_the_name_are_linear() {
     assert_eq!(parts.iter().filter(begun).count(), 1, "only what follows whole arguments is another call");
 }
 
+#[test]
+fn a_thought_that_may_be_demanded_back_says_where_it_came() {
+    let thought = |field: Option<&str>| {
+        let fields = field.map(|field| ("p".into(), json!({"field": field})));
+        Part::Reasoning { text: "Hm. So.".to_owned(), metadata: fields.into_iter().collect() }
+    };
+    let said = |name: &str| [json!({name: "Hm. "}), json!({name: "So."}), json!({"content": "Hi"})];
+    let demanded = answer(&said("reasoning_content"), "stop").content();
+    assert_eq!(demanded, [thought(Some("reasoning_content")), Part::text("Hi")]);
+    assert_eq!(answer(&said("reasoning"), "stop").content(), [thought(None), Part::text("Hi")]);
+}
+
 /// JSON with the words of the format at its places, and others.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

@@ -74,7 +74,8 @@ async fn text_reasoning_parallel_calls_and_usage_arrive_whole_however_the_bytes_
             provider_executed: false,
             metadata: Metadata::new(),
         };
-        let thought = Part::Reasoning { text: "Hm. Two.".to_owned(), metadata: Metadata::new() };
+        let field = Metadata::from([("openai".into(), json!({"field": "reasoning_content"}))]);
+        let thought = Part::Reasoning { text: "Hm. Two.".to_owned(), metadata: field };
         let expected = [thought, Part::text("Let me see é😀."), call("a", "{\"at\":1}"), call("b", "{}")];
         assert_eq!(answer.content(), expected, "in pieces of {bytes}");
         assert_eq!(answer.finish_reason(), Some(FinishReason::ToolCalls));

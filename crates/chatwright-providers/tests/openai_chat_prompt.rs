@@ -163,3 +163,29 @@ async fn tools_of_other_providers_and_sounds_that_cannot_be_heard_are_left_out_a
         |format: &str| json!({"type": "input_audio", "input_audio": {"data": "UklG", "format": format}});
     assert_eq!(body["messages"], json!([{"role": "user", "content": [sound("wav"), sound("mp3")]}]));
 }
+
+#[test]
+fn thoughts_that_led_to_calls_go_back_to_the_server_whose_they_are_and_no_others() {
+    let by = |provider: &str, field: &str| Metadata::from([(provider.into(), json!({"field": field}))]);
+    let thought = |text: &str, metadata| Part::Reasoning { text: text.to_owned(), metadata };
+    let ours = || thought("Hm.", by("gateway", "reasoning_content"));
+    let others = || thought("So.", by("deepseek", "reasoning_content"));
+    let prompt = vec![
+        Message::new(
+            Role::Assistant,
+            vec![ours(), others(), thought(" Look.", by("gateway", "reasoning_content")), calls("a", "look")],
+        ),
+        Message::new(Role::Tool, vec![gives("a", "1")]),
+        Message::new(Role::Assistant, vec![others(), calls("b", "look")]),
+        Message::new(Role::Tool, vec![gives("b", "2")]),
+        Message::new(Role::Assistant, vec![ours(), Part::text("Cats.")]),
+    ];
+    let expected = json!([
+        {"role": "assistant", "content": Value::Null, "reasoning_content": "Hm. Look.", "tool_calls": [called("a", "look")]},
+        given("a", "1"),
+        {"role": "assistant", "content": Value::Null, "tool_calls": [called("b", "look")]},
+        given("b", "2"),
+        {"role": "assistant", "content": "Cats."},
+    ]);
+    assert_eq!(messages(prompt), expected);
+}

@@ -57,6 +57,14 @@ pub(super) struct Delta<'a> {
     pub(super) tool_calls: Option<Vec<CallDelta<'a>>>,
 }
 
+/// Where a thought came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Thought {
+    /// Under `reasoning_content`: DeepSeek and Moonshot demand it back.
+    ReasoningContent,
+    Other,
+}
+
 pub(super) enum Content {
     Text(String),
     /// Mistral sends a list of texts and thoughts.
@@ -124,9 +132,14 @@ impl Choice<'_> {
 
 impl Delta<'_> {
     /// The thought of this event. Some servers send it under both names, others something else under the second.
-    pub(super) fn take_reasoning(&mut self) -> Option<String> {
-        let thought = [self.reasoning_content.take(), self.reasoning.take()].into_iter().flatten();
-        thought.map(|Word(thought)| thought).find(|thought| !thought.is_empty()).map(Cow::into_owned)
+    pub(super) fn take_reasoning(&mut self) -> Option<(Thought, String)> {
+        let named = [
+            (Thought::ReasoningContent, self.reasoning_content.take()),
+            (Thought::Other, self.reasoning.take()),
+        ];
+        let mut said =
+            named.into_iter().filter_map(|(field, word)| word.map(|Word(thought)| (field, thought)));
+        said.find(|(_, thought)| !thought.is_empty()).map(|(field, thought)| (field, thought.into_owned()))
     }
 }
 

@@ -4,7 +4,8 @@ use chatwright_core::model::{Finish, FinishReason, ModelPart, Usage};
 use serde_json::Value;
 
 use super::calls::Calls;
-use super::chunk::{Chunk, Content, Delta, add_usage};
+use super::chunk::{Chunk, Content, Delta, Thought, add_usage};
+use super::demanded_back;
 use crate::endpoint::in_stream;
 
 /// Decodes the data of Chat Completions events, one after the other. It is total: whatever comes in, it ends in exactly one
@@ -27,7 +28,7 @@ pub struct ChatDecoder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Block {
     Text,
-    Reasoning,
+    Reasoning(Thought),
 }
 
 impl ChatDecoder {
@@ -147,8 +148,8 @@ impl ChatDecoder {
     }
 
     fn delta(&mut self, mut delta: Delta<'_>, parts: &mut Vec<ModelPart>) {
-        if let Some(thought) = delta.take_reasoning() {
-            self.reasoning(thought, parts);
+        if let Some((field, thought)) = delta.take_reasoning() {
+            self.reasoning(field, thought, parts);
         }
         match delta.content {
             Some(Content::Text(text)) => self.text(text, parts),
@@ -172,7 +173,7 @@ impl ChatDecoder {
             Some("text") => self.text(words(&item["text"]), parts),
             Some("thinking") => {
                 for thought in item["thinking"].as_array().into_iter().flatten() {
-                    self.reasoning(words(&thought["text"]), parts);
+                    self.reasoning(Thought::Other, words(&thought["text"]), parts);
                 }
             }
             _ => {}
@@ -191,13 +192,13 @@ impl ChatDecoder {
         parts.push(ModelPart::TextDelta { id: self.block_id.clone(), delta });
     }
 
-    fn reasoning(&mut self, delta: String, parts: &mut Vec<ModelPart>) {
+    fn reasoning(&mut self, field: Thought, delta: String, parts: &mut Vec<ModelPart>) {
         if delta.is_empty() {
             return;
         }
-        if self.block != Some(Block::Reasoning) {
+        if !matches!(self.block, Some(Block::Reasoning(_))) {
             self.close_block(parts);
-            self.block = Some(Block::Reasoning);
+            self.block = Some(Block::Reasoning(field));
             parts.push(ModelPart::ReasoningStart { id: self.block_id.clone(), metadata: Metadata::new() });
         }
         let id = self.block_id.clone();
@@ -208,10 +209,12 @@ impl ChatDecoder {
         let Some(block) = self.block.take() else { return };
         self.blocks += 1;
         let id = std::mem::replace(&mut self.block_id, self.blocks.to_string().into());
-        let metadata = Metadata::new();
         parts.push(match block {
-            Block::Text => ModelPart::TextEnd { id, metadata },
-            Block::Reasoning => ModelPart::ReasoningEnd { id, metadata },
+            Block::Text => ModelPart::TextEnd { id, metadata: Metadata::new() },
+            Block::Reasoning(Thought::ReasoningContent) => {
+                ModelPart::ReasoningEnd { id, metadata: demanded_back(&self.provider) }
+            }
+            Block::Reasoning(Thought::Other) => ModelPart::ReasoningEnd { id, metadata: Metadata::new() },
         });
     }
 

@@ -4,6 +4,7 @@ use chatwright_core::content::{FileData, Output, Part};
 use chatwright_core::model::{Message, ModelCall, ModelId, ResponseFormat, Role, ToolChoice, ToolDefinition};
 use serde_json::{Map, Value, json};
 
+use super::demanded_back;
 use super::server::Dialect;
 use crate::openai::{parameters, tool_name};
 
@@ -14,7 +15,7 @@ pub(super) fn body(id: &ModelId, call: &ModelCall, dialect: Dialect) -> Value {
     body.insert("model".into(), id.model.as_ref().into());
     body.insert(
         "messages".into(),
-        call.prompt.iter().flat_map(|message| messages(message, dialect, &mut ids)).collect(),
+        call.prompt.iter().flat_map(|message| messages(&id.provider, message, dialect, &mut ids)).collect(),
     );
     body.insert("stream".into(), true.into());
     if !dialect.no_stream_options {
@@ -118,11 +119,11 @@ impl CallIds {
 
 /// A tool message becomes one message per result, all others one. An answer that says nothing here is left out: servers refuse one
 /// without content and calls.
-fn messages(message: &Message, dialect: Dialect, ids: &mut CallIds) -> Vec<Value> {
+fn messages(provider: &str, message: &Message, dialect: Dialect, ids: &mut CallIds) -> Vec<Value> {
     match message.role {
         Role::System => vec![json!({"role": "system", "content": text(&message.content, "\n")})],
         Role::User => vec![json!({"role": "user", "content": user_content(&message.content)})],
-        Role::Assistant => assistant(&message.content, dialect, ids).into_iter().collect(),
+        Role::Assistant => assistant(provider, &message.content, dialect, ids).into_iter().collect(),
         Role::Tool => message.content.iter().filter_map(|part| result(part, ids)).collect(),
     }
 }
@@ -212,7 +213,7 @@ pub(super) fn unsupported(id: &ModelId, call: &ModelCall, dialect: Dialect) -> V
     warnings
 }
 
-fn assistant(content: &[Part], dialect: Dialect, ids: &mut CallIds) -> Option<Value> {
+fn assistant(provider: &str, content: &[Part], dialect: Dialect, ids: &mut CallIds) -> Option<Value> {
     ids.unanswered.clear();
     let calls: Vec<Value> = content
         .iter()
@@ -244,8 +245,24 @@ fn assistant(content: &[Part], dialect: Dialect, ids: &mut CallIds) -> Option<Va
     }
     if !calls.is_empty() {
         message["tool_calls"] = calls.into();
+        let demanded = demanded(provider, content);
+        if !demanded.is_empty() {
+            message["reasoning_content"] = demanded.into();
+        }
     }
     Some(message)
+}
+
+/// The thoughts that this provider demands back with the calls that they led to.
+fn demanded(provider: &str, content: &[Part]) -> String {
+    let mark = demanded_back(provider);
+    let ours = content.iter().filter_map(|part| match part {
+        Part::Reasoning { text, metadata } if metadata.get(provider) == mark.get(provider) => {
+            Some(text.as_str())
+        }
+        _ => None,
+    });
+    ours.collect()
 }
 
 fn result(part: &Part, ids: &mut CallIds) -> Option<Value> {
