@@ -286,6 +286,8 @@ pub enum FinishReason {
     ContentFilter,
     /// It waits for tools.
     ToolCalls,
+    /// The provider paused a long answer, and goes on when it is asked again as things are.
+    Pause,
     /// The provider ended it for an error of its own.
     Error,
     /// A reason that this version has no word for.

@@ -264,8 +264,9 @@ fn answered(change: &mut Change<'_>, fence: Fence, answer: &Answer) -> Result<()
         FinishReason::Length => Some(StopReason::Length),
         FinishReason::ContentFilter => Some(StopReason::ContentFilter),
         _ if answer.content.is_empty() => Some(StopReason::Empty),
-        _ if change.state.calls_in.is_none() && answer.plan.is_empty() => Some(StopReason::Complete),
-        _ => None,
+        _ if change.state.calls_in.is_some() || !answer.plan.is_empty() => None,
+        FinishReason::Pause => None,
+        _ => Some(StopReason::Complete),
     };
     match reason {
         Some(reason) => change.end_turn(TurnEnd::Stop(reason), Runner::Holder(session, next)),

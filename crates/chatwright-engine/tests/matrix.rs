@@ -202,6 +202,7 @@ fn inputs(act: Act, table: &mut Table) -> Vec<Input> {
             for (content, finish) in [
                 (vec![Part::text("hi")], FinishReason::Stop),
                 (vec![Part::text("so far")], FinishReason::Length),
+                (vec![Part::text("so far")], FinishReason::Pause),
                 (vec![], FinishReason::Stop),
                 (vec![named(1, "once"), named(2, "pure")], FinishReason::ToolCalls),
                 (vec![named(1, "once")], FinishReason::ToolCalls),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chatwright_core::content::Part;
 use chatwright_core::error::{Cause, Failure};
 use chatwright_core::head::Status;
-use chatwright_core::model::{ModelPart, ReasoningEffort};
+use chatwright_core::model::{Finish, FinishReason, ModelPart, ReasoningEffort};
 use chatwright_core::tool::Effect;
 use chatwright_loop::{Busy, Chats, Failed, NewMessage, Refused};
 use tokio::task::JoinSet;
@@ -86,7 +86,7 @@ async fn unknown_tools_and_invalid_arguments_are_answered_without_a_batch() {
             common::call("c0", "nope", "{}"),
             common::call("c1", "a", "{\"n\": "),
             common::call("c2", "a", "{}"),
-            common::finish(chatwright_core::model::FinishReason::ToolCalls),
+            common::finish(FinishReason::ToolCalls),
         ],
         _ => echo(prompt),
     });
@@ -301,4 +301,21 @@ async fn a_dead_process_is_followed_within_its_lease_and_once_is_never_twice() {
     assert_eq!(again.started(), 0);
     let lines = transcript(&second, chat).await;
     assert!(lines[2].starts_with("tool 0: The outcome of this call is unknown"), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_the_provider_paused_goes_on_in_the_same_turn() {
+    let world = World::new();
+    let model = RuleModel::new(|prompt| {
+        let mut parts = common::text(if prompt.len() == 1 { "First half" } else { "second half." });
+        let reason = if prompt.len() == 1 { FinishReason::Pause } else { FinishReason::Stop };
+        parts.push(ModelPart::Finish(Finish { reason, ..Finish::default() }));
+        parts
+    });
+    let chats = world.process_with(model.clone(), vec![]);
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("go")).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    assert_eq!(transcript(&chats, chat).await, ["user: go", "model: First half", "model: second half."]);
+    assert_eq!(model.prompts.lock().len(), 2);
 }

@@ -3,6 +3,7 @@
 mod calls;
 mod chunk;
 mod decode;
+mod details;
 mod encode;
 mod server;
 
@@ -37,7 +38,8 @@ const PROTOCOL: Protocol = Protocol {
 /// level untouched.
 ///
 /// Thoughts that came as `reasoning_content` and led to calls go back with those calls to the provider of the same name: some servers
-/// refuse the calls without them. Other thoughts are not sent back, but to a server that is known to want all.
+/// refuse the calls without them. So do `reasoning_details` of an answer (OpenRouter) and the `extra_content` of a call (Google's
+/// server of this format). Other thoughts are not sent back, but to a server that is known to want all.
 #[derive(Clone)]
 pub struct OpenAiChat {
     endpoint: Endpoint,

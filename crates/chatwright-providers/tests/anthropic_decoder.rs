@@ -331,7 +331,7 @@ fn the_reason_of_the_end_is_told_in_our_words_and_in_the_providers() {
     for (reason, expected) in [
         ("end_turn", FinishReason::Stop),
         ("stop_sequence", FinishReason::Stop),
-        ("pause_turn", FinishReason::Stop),
+        ("pause_turn", FinishReason::Pause),
         ("max_tokens", FinishReason::Length),
         ("model_context_window_exceeded", FinishReason::Length),
         ("tool_use", FinishReason::ToolCalls),

@@ -293,3 +293,26 @@ async fn what_the_format_has_no_place_for_is_told_first() {
     assert_eq!(parts[0], ModelPart::Warnings(expected.map(str::to_owned).into()));
     assert!(matches!(parts.last(), Some(ModelPart::Finish(_))));
 }
+
+#[test]
+fn the_first_call_of_another_models_answer_is_marked_where_a_signature_is_demanded() {
+    let sent = |model: &str, answer: Vec<Part>| {
+        let prompt = vec![says(Role::User, "Look"), Message::new(Role::Assistant, answer)];
+        let model = Gemini::builder(model).build().expect("a valid address");
+        let body = model.request_body(&ModelCall::new(prompt));
+        [0, 1].map(|at| body["contents"][1]["parts"][at].get("thoughtSignature").cloned())
+    };
+    let foreign = || vec![calls("a", "{}", Metadata::new()), calls("b", "{}", Metadata::new())];
+    let mark = Some(json!("skip_thought_signature_validator"));
+    assert_eq!(sent("gemini-3-pro-preview", foreign()), [mark.clone(), None]);
+    assert_eq!(sent("gemini-flash-latest", foreign()), [mark, None]);
+    assert_eq!(sent("gemini-2.5-pro", foreign()), [None, None]);
+    assert_eq!(sent("another", foreign()), [None, None]);
+    let own =
+        vec![calls("a", "{}", ours(json!({"thoughtSignature": "c2ln"}))), calls("b", "{}", Metadata::new())];
+    assert_eq!(
+        sent("gemini-3-pro-preview", own),
+        [Some(json!("c2ln")), None],
+        "of its own only the first is signed"
+    );
+}

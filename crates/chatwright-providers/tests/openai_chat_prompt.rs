@@ -1,10 +1,11 @@
 //! What a conversation becomes in Chat Completions.
 
+use chatwright_core::accumulator::Accumulator;
 use chatwright_core::content::{FileData, Metadata, Output, Part};
 use chatwright_core::model::{Message, ModelCall, ModelPart, Role, ToolDefinition};
 use chatwright_core::port::LanguageModel;
 use chatwright_fake::{FakeServer, Reply, Script};
-use chatwright_providers::OpenAiChat;
+use chatwright_providers::{ChatDecoder, OpenAiChat};
 use futures::StreamExt;
 use serde_json::{Value, json};
 
@@ -188,4 +189,45 @@ fn thoughts_that_led_to_calls_go_back_to_the_server_whose_they_are_and_no_others
         {"role": "assistant", "content": "Cats."},
     ]);
     assert_eq!(messages(prompt), expected);
+}
+
+#[test]
+fn proved_thoughts_and_signed_calls_go_back_as_they_came_and_only_to_who_sent_them() {
+    let mut decoder = ChatDecoder::new("gateway", false);
+    let (mut parts, mut answer) = (Vec::new(), Accumulator::new());
+    let proof = |fields: Value| json!({"reasoning": "Hm", "reasoning_details": [fields]});
+    let signed = json!({"google": {"thought_signature": "c2ln"}});
+    for delta in [
+        proof(
+            json!({"type": "reasoning.text", "index": 0, "format": "x-v1", "text": "Look ", "signature": null}),
+        ),
+        proof(json!({"type": "reasoning.text", "index": 0, "text": "first.", "signature": "s1g"})),
+        proof(json!({"type": "reasoning.encrypted", "index": 1, "id": "e", "data": "AAAA"})),
+        json!({"content": "So."}),
+        json!({"tool_calls": [{"index": 0, "id": "a", "extra_content": signed, "function": {"name": "look", "arguments": "{}"}}]}),
+    ] {
+        decoder.event(&json!({"choices": [{"index": 0, "delta": delta}]}).to_string(), &mut parts);
+    }
+    decoder.event(&json!({"choices": [{"finish_reason": "tool_calls"}]}).to_string(), &mut parts);
+    decoder.event("[DONE]", &mut parts);
+    parts.into_iter().for_each(|part| drop(answer.push(part)));
+    let prompt = vec![
+        Message::new(Role::Assistant, answer.content()),
+        Message::new(Role::Tool, vec![gives("a", "x")]),
+    ];
+
+    let sent = messages(prompt.clone());
+    let expected = json!([
+        {"type": "reasoning.text", "index": 0, "format": "x-v1", "text": "Look first.", "signature": "s1g"},
+        {"type": "reasoning.encrypted", "index": 1, "id": "e", "data": "AAAA"},
+    ]);
+    assert_eq!(sent[0]["reasoning_details"], expected);
+    assert_eq!(sent[0]["tool_calls"][0]["extra_content"], signed);
+    assert_eq!(sent[0]["content"], "So.");
+    let other = OpenAiChat::builder("m").provider("other").build().expect("a valid address");
+    let sent = other.request_body(&ModelCall::new(prompt))["messages"].take();
+    assert_eq!(
+        (sent[0].get("reasoning_details"), sent[0]["tool_calls"][0].get("extra_content")),
+        (None, None)
+    );
 }

@@ -148,7 +148,8 @@ pub(super) fn with_compactions(mut usage: Usage, rest: &Map<String, Value>) -> U
 pub(super) fn finish_reason(reason: &str) -> FinishReason {
     match reason {
         // A paused turn is the host's to go on with: its last message is sent back as it is.
-        "end_turn" | "stop_sequence" | "pause_turn" => FinishReason::Stop,
+        "end_turn" | "stop_sequence" => FinishReason::Stop,
+        "pause_turn" | "compaction" => FinishReason::Pause,
         "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
         "tool_use" => FinishReason::ToolCalls,
         "refusal" => FinishReason::ContentFilter,

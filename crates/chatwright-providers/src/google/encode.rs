@@ -10,7 +10,7 @@ use crate::options::merge;
 /// The body of a request. Options under `google`, and under the provider's own name, are merged in.
 pub(super) fn body(id: &ModelId, call: &ModelCall) -> Value {
     let mut body = Map::new();
-    body.insert("contents".to_owned(), contents(&call.prompt).into());
+    body.insert("contents".to_owned(), contents(&id.model, &call.prompt).into());
     let instructions = system(&call.prompt);
     if !instructions.is_empty() {
         body.insert("systemInstruction".to_owned(), json!({"parts": instructions}));

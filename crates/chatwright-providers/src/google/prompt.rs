@@ -17,8 +17,8 @@ pub(super) fn system(prompt: &[Message]) -> Vec<Value> {
 }
 
 /// All other messages, those of one side as one. Messages of nothing are left out: a list of nothing is refused.
-pub(super) fn contents(prompt: &[Message]) -> Vec<Value> {
-    let mut writing = Writing::default();
+pub(super) fn contents(model: &str, prompt: &[Message]) -> Vec<Value> {
+    let mut writing = Writing { wants_signatures: wants_signatures(model), ..Writing::default() };
     for message in prompt {
         let (role, parts) = match message.role {
             Role::System => continue,
@@ -31,8 +31,17 @@ pub(super) fn contents(prompt: &[Message]) -> Vec<Value> {
     writing.turns.into_iter().map(Turn::content).collect()
 }
 
+/// What Google takes for the signature of a call that another model made.
+const UNSIGNED: &str = "skip_thought_signature_validator";
+
+/// Whether the model refuses a call of the newest turn that is not signed: those from Gemini 3 on do.
+fn wants_signatures(model: &str) -> bool {
+    model.contains("gemini") && !["gemini-1", "gemini-2"].iter().any(|older| model.contains(older))
+}
+
 #[derive(Default)]
 struct Writing {
+    wants_signatures: bool,
     turns: Vec<Turn>,
     /// Calls of the newest answer: the id in the prompt, Google's own, and whether a result came.
     calls: Vec<(Box<str>, Option<Value>, bool)>,
@@ -82,7 +91,18 @@ impl Writing {
         if self.turns.last().is_some_and(|turn| turn.role == "user") {
             self.calls.clear();
         }
-        content.iter().flat_map(|part| self.answered(part)).map(Sent::Part).collect()
+        let mut parts: Vec<Value> = content.iter().flat_map(|part| self.answered(part)).collect();
+        let is_call = |part: &&mut Value| part.get("functionCall").is_some();
+        let is_signed =
+            |part: &Value| part.get("functionCall").is_some() && part.get("thoughtSignature").is_some();
+        // Of the calls of an answer only the first one is signed.
+        if self.wants_signatures
+            && !parts.iter().any(is_signed)
+            && let Some(call) = parts.iter_mut().find(is_call)
+        {
+            call["thoughtSignature"] = UNSIGNED.into();
+        }
+        parts.into_iter().map(Sent::Part).collect()
     }
 
     fn answered(&mut self, part: &Part) -> Vec<Value> {

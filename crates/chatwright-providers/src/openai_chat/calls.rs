@@ -3,7 +3,10 @@
 use chatwright_core::content::Metadata;
 use chatwright_core::model::{FinishReason, ModelPart};
 
+use serde_json::Value;
+
 use super::chunk::CallDelta;
+use super::details::{CALL, attached};
 
 /// Most calls of one answer.
 const CALLS_MAX: usize = 1_024;
@@ -25,6 +28,8 @@ struct Call {
     input: String,
     /// How far into objects and lists the arguments are.
     nesting: Nesting,
+    /// What the server wants back with it.
+    extra: Option<Value>,
     announced: bool,
 }
 
@@ -62,6 +67,7 @@ impl Calls {
                     name: String::new(),
                     input: String::new(),
                     nesting: Nesting::default(),
+                    extra: None,
                     announced: false,
                 });
                 self.calls.len() - 1
@@ -76,6 +82,9 @@ impl Calls {
             if call.name != name {
                 call.name.push_str(name);
             }
+        }
+        if let Some(extra) = delta.extra() {
+            call.extra = Some(extra.clone());
         }
         call.nesting.push(&arguments);
         call.input.push_str(&arguments);
@@ -98,6 +107,7 @@ impl Calls {
     pub(super) fn finish(
         &mut self,
         reason: FinishReason,
+        provider: &str,
         parts: &mut Vec<ModelPart>,
     ) -> Result<(), &'static str> {
         let ended = matches!(reason, FinishReason::Stop | FinishReason::ToolCalls);
@@ -120,7 +130,7 @@ impl Calls {
                     name: call.name.into(),
                     input: call.input,
                     provider_executed: false,
-                    metadata: Metadata::new(),
+                    metadata: call.extra.map_or_else(Metadata::new, |extra| attached(provider, CALL, extra)),
                 });
             }
         }

@@ -51,6 +51,9 @@ pub(super) struct Delta<'a> {
     reasoning_content: Option<Word<'a>>,
     #[serde(borrow, default)]
     reasoning: Option<Word<'a>>,
+    /// OpenRouter's proofs of thoughts.
+    #[serde(default)]
+    pub(super) reasoning_details: Option<Vec<Value>>,
     #[serde(default)]
     pub(super) refusal: Option<String>,
     #[serde(borrow, default)]
@@ -79,6 +82,9 @@ pub(super) struct CallDelta<'a> {
     id: Option<Word<'a>>,
     #[serde(borrow, default)]
     function: Option<FunctionDelta<'a>>,
+    /// Google's signature of a call.
+    #[serde(default)]
+    extra_content: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -150,6 +156,10 @@ impl CallDelta<'_> {
 
     pub(super) fn name(&self) -> &str {
         self.function.as_ref().and_then(|function| word(&function.name)).unwrap_or_default()
+    }
+
+    pub(super) fn extra(&self) -> Option<&Value> {
+        self.extra_content.as_ref().filter(|extra| extra.is_object())
     }
 
     /// Arguments as text. A few servers send the object itself.

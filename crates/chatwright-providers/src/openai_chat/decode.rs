@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::calls::Calls;
 use super::chunk::{Chunk, Content, Delta, Thought, add_usage};
 use super::demanded_back;
+use super::details::Details;
 use crate::endpoint::in_stream;
 
 /// Decodes the data of Chat Completions events, one after the other. It is total: whatever comes in, it ends in exactly one
@@ -19,6 +20,7 @@ pub struct ChatDecoder {
     block_id: Box<str>,
     blocks: usize,
     calls: Calls,
+    details: Details,
     usage: Usage,
     finish: Option<FinishReason>,
     response_id: Option<Box<str>>,
@@ -42,6 +44,7 @@ impl ChatDecoder {
             block_id: "0".into(),
             blocks: 0,
             calls: Calls::default(),
+            details: Details::default(),
             usage: Usage::default(),
             finish: None,
             response_id: None,
@@ -151,6 +154,9 @@ impl ChatDecoder {
         if let Some((field, thought)) = delta.take_reasoning() {
             self.reasoning(field, thought, parts);
         }
+        if let Err(words) = self.details.push(delta.reasoning_details.take().unwrap_or_default()) {
+            return self.protocol(words, parts);
+        }
         match delta.content {
             Some(Content::Text(text)) => self.text(text, parts),
             Some(Content::Items(items)) => items.iter().for_each(|item| self.content_item(item, parts)),
@@ -229,8 +235,13 @@ impl ChatDecoder {
             return self.fail(Failure::new(self.provider.clone(), Cause::Truncated), parts);
         };
         self.close_block(parts);
+        if let Some(metadata) = self.details.take(&self.provider) {
+            let id = self.block_id.clone();
+            parts.push(ModelPart::ReasoningStart { id: id.clone(), metadata });
+            parts.push(ModelPart::ReasoningEnd { id, metadata: Metadata::new() });
+        }
         let before = parts.len();
-        if let Err(words) = self.calls.finish(reason, parts) {
+        if let Err(words) = self.calls.finish(reason, &self.provider, parts) {
             return self.protocol(words, parts);
         }
         // OpenAI says `stop` where the choice of a tool was forced, others always.

@@ -4,8 +4,8 @@ use chatwright_core::content::{FileData, Output, Part};
 use chatwright_core::model::{Message, ModelCall, ModelId, ResponseFormat, Role, ToolChoice, ToolDefinition};
 use serde_json::{Map, Value, json};
 
-use super::demanded_back;
 use super::server::Dialect;
+use super::{demanded_back, details};
 use crate::openai::{parameters, tool_name};
 
 /// The body of a request. Options under `openai`, and under the provider's own name, are merged in at the top level untouched.
@@ -218,11 +218,15 @@ fn assistant(provider: &str, content: &[Part], dialect: Dialect, ids: &mut CallI
     let calls: Vec<Value> = content
         .iter()
         .filter_map(|part| match part {
-            Part::ToolCall { id, name, input, provider_executed: false, .. } => {
+            Part::ToolCall { id, name, input, provider_executed: false, metadata } => {
                 // Arguments that are no JSON would be refused by some servers, and the thread with them.
                 let input = if serde_json::from_str::<Value>(input).is_ok() { input } else { "{}" };
                 let function = json!({"name": tool_name(name), "arguments": input});
-                Some(json!({"id": ids.called(id), "type": "function", "function": function}))
+                let mut call = json!({"id": ids.called(id), "type": "function", "function": function});
+                if let Some(extra) = metadata.get(provider).and_then(|fields| fields.get(details::CALL)) {
+                    call[details::CALL] = extra.clone();
+                }
+                Some(call)
             }
             _ => None,
         })
@@ -249,6 +253,10 @@ fn assistant(provider: &str, content: &[Part], dialect: Dialect, ids: &mut CallI
         if !demanded.is_empty() {
             message["reasoning_content"] = demanded.into();
         }
+    }
+    let proved = details::thoughts(provider, content);
+    if !proved.is_empty() {
+        message[details::THOUGHTS] = proved.into();
     }
     Some(message)
 }
