@@ -13,10 +13,14 @@
 //! ```
 
 mod model;
+mod reply;
 mod script;
 mod server;
+mod step;
 mod wire;
 
 pub use model::ScriptedModel;
-pub use script::{FakeMessage, FakeRequest, Reply, Script, Step};
+pub use reply::Reply;
+pub use script::{FakeMessage, FakeRequest, Script};
 pub use server::{FakeServer, ReceivedRequest};
+pub use step::Step;

@@ -7,7 +7,9 @@ use chatwright_core::model::{Finish, Message, ModelCall, ModelId, ModelPart, Rol
 use chatwright_core::port::{LanguageModel, ModelStream};
 use futures::{FutureExt, StreamExt, stream};
 
-use crate::script::{FakeMessage, FakeRequest, Reply, Script, Step};
+use crate::reply::Reply;
+use crate::script::{FakeMessage, FakeRequest, Script};
+use crate::step::Step;
 
 /// A model in process that plays a [`Script`]. Clones share the count of requests.
 #[derive(Clone, Debug)]

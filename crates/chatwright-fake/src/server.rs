@@ -10,7 +10,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::script::{FakeRequest, Reply, Script, Step};
+use crate::reply::Reply;
+use crate::script::{FakeRequest, Script};
+use crate::step::Step;
 use crate::wire::Wire;
 
 /// Most bytes of a request's body.

@@ -7,7 +7,8 @@ mod responses;
 
 use serde_json::Value;
 
-use crate::script::{FakeMessage, Step};
+use crate::script::FakeMessage;
+use crate::step::Step;
 
 /// A reply on its way, in the format of what was asked for.
 pub(crate) enum Wire {

@@ -3,7 +3,8 @@
 use chatwright_core::model::{FinishReason, Usage};
 use serde_json::{Value, json};
 
-use crate::script::{FakeMessage, Step};
+use crate::script::FakeMessage;
+use crate::step::Step;
 
 /// The data of the events of a step, where it makes any.
 pub(super) fn events(step: &Step, calls: &mut usize) -> Vec<String> {

@@ -3,7 +3,8 @@
 use chatwright_core::model::{FinishReason, Usage};
 use serde_json::{Map, Value, json};
 
-use crate::script::{FakeMessage, Step};
+use crate::script::FakeMessage;
+use crate::step::Step;
 
 /// A message on its way: what has begun, and what comes with its end.
 #[derive(Default)]
