@@ -20,7 +20,7 @@ mod step;
 mod wire;
 
 pub use model::ScriptedModel;
-pub use reply::Reply;
+pub use reply::{Ending, LineEnds, Reply};
 pub use script::{FakeMessage, FakeRequest, Script};
 pub use server::{FakeServer, ReceivedRequest};
 pub use step::Step;
