@@ -23,4 +23,4 @@ pub use model::ScriptedModel;
 pub use reply::{Ending, LineEnds, Reply};
 pub use script::{FakeMessage, FakeRequest, Script};
 pub use server::{FakeServer, ReceivedRequest};
-pub use step::Step;
+pub use step::{FakeCall, Step};

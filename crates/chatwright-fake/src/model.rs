@@ -1,15 +1,14 @@
+mod play;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use chatwright_core::content::{Metadata, Output, Part};
-use chatwright_core::error::{Cause, Failure};
-use chatwright_core::model::{Finish, Message, ModelCall, ModelId, ModelPart, Role, Usage};
+use chatwright_core::content::{Output, Part};
+use chatwright_core::model::{Message, ModelCall, ModelId, Role};
 use chatwright_core::port::{LanguageModel, ModelStream};
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, StreamExt};
 
-use crate::reply::Reply;
 use crate::script::{FakeMessage, FakeRequest, Script};
-use crate::step::Step;
 
 /// A model in process that plays a [`Script`]. Clones share the count of requests.
 #[derive(Clone, Debug)]
@@ -54,8 +53,8 @@ impl LanguageModel for ScriptedModel {
             let open = Open(counts);
             let request = FakeRequest { number, messages: call.prompt.iter().map(message).collect() };
             let reply = script.reply(&request);
-            tokio::time::sleep(reply.delay).await;
-            play(reply).map(move |part| {
+            play::wait(reply.delay).await;
+            play::play(reply).map(move |part| {
                 // It counts as open until the stream is dropped or ends.
                 let _ = &open;
                 part
@@ -86,77 +85,4 @@ fn message(message: &Message) -> FakeMessage {
         _ => String::new(),
     };
     FakeMessage { role: role.to_owned(), text: message.content.iter().map(text).collect() }
-}
-
-fn play(reply: Reply) -> ModelStream {
-    if reply.status != 200 || reply.body.is_some() {
-        let cause = if reply.status == 200 { Cause::Protocol } else { Cause::Status };
-        let mut failure = Failure::new("fake", cause).with_status(reply.status);
-        for (name, value) in reply.headers {
-            failure = failure.with_header(name, value);
-        }
-        let failure = failure.with_body(reply.body.unwrap_or_default());
-        return stream::iter([ModelPart::Failure(Box::new(failure))]).boxed();
-    }
-    let mut usage = Usage::default();
-    let mut finished = false;
-    let mut calls = Vec::new();
-    let steps = reply.steps.into_iter().chain([Step::Raw(String::new())]);
-    let batches = steps.map(move |step| {
-        let mut parts = Vec::new();
-        let mut pause = None;
-        match step {
-            _ if finished => {}
-            Step::Text(delta) => parts.push(ModelPart::TextDelta { id: "text".into(), delta }),
-            Step::Reasoning(delta) => {
-                let metadata = Metadata::new();
-                parts.push(ModelPart::ReasoningDelta { id: "reasoning".into(), delta, metadata });
-            }
-            Step::Call { id, name, arguments } => {
-                let (id, name): (Box<str>, Box<str>) = (id.into(), name.into());
-                parts.push(ModelPart::ToolInputStart {
-                    id: id.clone(),
-                    name: name.clone(),
-                    provider_executed: false,
-                });
-                let input = arguments.concat();
-                let deltas =
-                    arguments.into_iter().map(|delta| ModelPart::ToolInputDelta { id: id.clone(), delta });
-                parts.extend(deltas);
-                let metadata = Metadata::new();
-                calls.push(ModelPart::ToolCall { id, name, input, provider_executed: false, metadata });
-            }
-            Step::Usage(reported) => usage = reported,
-            Step::Finish(reason) => {
-                finished = true;
-                parts.append(&mut calls);
-                parts.push(ModelPart::Finish(Finish { reason, usage, ..Finish::default() }));
-            }
-            Step::Error { kind, code, message } => {
-                finished = true;
-                let failure = Failure::new("fake", Cause::InStream).with_error(Some(&kind), Some(&code));
-                parts.push(ModelPart::Failure(Box::new(failure.with_message(message))));
-            }
-            // The script is over without a terminal step.
-            Step::Raw(_) => {
-                finished = true;
-                parts.push(ModelPart::Failure(Box::new(Failure::new("fake", Cause::Truncated))));
-            }
-            Step::Bytes(_) => {}
-            Step::Ping => parts.push(ModelPart::KeepAlive),
-            Step::Pause(time) => pause = Some(time),
-            Step::Stall => pause = Some(std::time::Duration::MAX),
-        }
-        (pause, parts)
-    });
-    let played = stream::iter(batches).then(|(pause, parts)| async move {
-        match pause {
-            Some(std::time::Duration::MAX) => std::future::pending().await,
-            Some(time) => tokio::time::sleep(time).await,
-            // Others get their turn between two steps.
-            None => tokio::task::yield_now().await,
-        }
-        stream::iter(parts)
-    });
-    played.flatten().boxed()
 }

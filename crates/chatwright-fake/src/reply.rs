@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use chatwright_core::model::{FinishReason, Usage};
 
-use crate::step::Step;
+use crate::step::{FakeCall, Step};
 
 /// What a model answers.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,9 +92,7 @@ impl Reply {
 
     /// One call of a tool.
     pub fn call(id: &str, name: &str, arguments: &str) -> Self {
-        let half = (0..=arguments.len() / 2).rev().find(|&at| arguments.is_char_boundary(at)).unwrap_or(0);
-        let arguments = [&arguments[..half], &arguments[half..]].map(str::to_owned).into();
-        let call = Step::Call { id: id.to_owned(), name: name.to_owned(), arguments };
+        let call = FakeCall::new(id, name, arguments).into();
         Self::steps(vec![call, Step::Finish(FinishReason::ToolCalls)])
     }
 

@@ -4,45 +4,71 @@ use chatwright_core::model::{FinishReason, Usage};
 use serde_json::{Map, Value, json};
 
 use crate::script::FakeMessage;
-use crate::step::Step;
+use crate::step::{FakeCall, Step};
 
 /// An answer on its way.
 #[derive(Default)]
 pub(crate) struct Reply {
     usage: Usage,
     called: bool,
+    /// What searches were for, and the pages that they found.
+    searches: Vec<String>,
+    pages: Vec<(String, String)>,
 }
 
 impl Reply {
     /// The events of a step, where it makes any.
     pub(super) fn events(&mut self, step: &Step) -> Vec<String> {
         match step {
-            Step::Text(text) => vec![self.chunk(&json!({"text": text}), None)],
-            Step::Reasoning(text) => vec![self.chunk(&json!({"text": text, "thought": true}), None)],
-            Step::Call { id, name, arguments } => vec![self.call(id, name, &arguments.concat())],
+            Step::Text(text) => vec![self.say(&json!({"text": text}))],
+            Step::Cited { text, url, title } => {
+                self.pages.push((url.clone(), title.clone()));
+                vec![self.say(&json!({"text": text}))]
+            }
+            Step::Reasoning(text) => vec![self.say(&json!({"text": text, "thought": true}))],
+            Step::RedactedReasoning(data) => {
+                vec![self.say(&json!({"text": "", "thought": true, "thoughtSignature": data}))]
+            }
+            Step::Call { id, name, arguments } => {
+                let call = self.call(id, name, &arguments.concat());
+                vec![self.say(&call)]
+            }
+            Step::Calls(calls) => {
+                let calls =
+                    calls.iter().map(|call| self.call(&call.id, &call.name, &call.arguments.concat()));
+                let parts = calls.collect();
+                vec![self.chunk(&parts, None)]
+            }
+            Step::CutCall(call) => self.cut_call(call),
+            Step::Search { query, url, title, .. } => {
+                self.searches.push(query.clone());
+                self.pages.push((url.clone(), title.clone()));
+                Vec::new()
+            }
+            Step::UnknownBlock(kind) => vec![self.say(&json!({kind: {"data": "new"}}))],
+            Step::UnknownEvent { kind, .. } => {
+                vec![event(&json!({kind: {"data": "new"}, "responseId": "resp_fake"}))]
+            }
             Step::Usage(usage) => {
                 self.usage = *usage;
                 Vec::new()
             }
-            Step::Finish(reason) => vec![self.chunk(&json!({"text": ""}), Some(finish_reason(*reason)))],
-            Step::Error { kind, code, message } => {
-                let code = code.parse::<u64>().map_or_else(|_| Value::from(code.as_str()), Value::from);
-                let mut error = json!({"code": code, "message": message, "status": kind});
-                if code == ""
-                    && let Some(error) = error.as_object_mut()
-                {
-                    error.remove("code");
-                }
-                vec![event(&json!({"error": error}))]
+            Step::Finish(reason) => {
+                vec![self.chunk(&json!([{"text": ""}]), Some(finish_reason(*reason)))]
             }
-            Step::Raw(data) => vec![format!("data: {data}\r\n\r\n")],
+            // Only the counts: the reason is the end.
+            Step::Unfinished(_) => {
+                vec![event(&json!({"usageMetadata": counts(&self.usage), "responseId": "resp_fake"}))]
+            }
+            Step::Error { kind, code, message } => vec![error(kind, code, message)],
+            Step::Failed { code, message } => vec![error(code, "", message)],
             Step::Ping => vec![": ping\r\n\r\n".to_owned()],
-            Step::Bytes(_) | Step::Pause(_) | Step::Stall => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
     /// A call comes whole. The first of an answer is signed.
-    fn call(&mut self, id: &str, name: &str, arguments: &str) -> String {
+    fn call(&mut self, id: &str, name: &str, arguments: &str) -> Value {
         let arguments: Value = serde_json::from_str(arguments).unwrap_or_else(|_| arguments.into());
         let mut call = json!({"name": name, "args": arguments});
         if !id.is_empty() {
@@ -52,19 +78,53 @@ impl Reply {
         if !std::mem::replace(&mut self.called, true) {
             part["thoughtSignature"] = "c2lnbmVk".into();
         }
-        self.chunk(&part, None)
+        part
     }
 
-    fn chunk(&self, part: &Value, finish: Option<&str>) -> String {
-        let mut candidate = json!({"content": {"parts": [part], "role": "model"}, "index": 0});
+    /// A call whose arguments go on, as pieces of one text.
+    fn cut_call(&self, call: &FakeCall) -> Vec<String> {
+        let begin = json!({"id": call.id, "name": call.name, "willContinue": true});
+        let rest = call.arguments.iter().map(|piece| {
+            let piece = json!({"jsonPath": "$.cut", "stringValue": piece, "willContinue": true});
+            json!({"partialArgs": [piece], "willContinue": true})
+        });
+        let parts = std::iter::once(begin).chain(rest).map(|call| json!({"functionCall": call}));
+        parts.map(|part| self.say(&part)).collect()
+    }
+
+    /// An event of one part.
+    fn say(&self, part: &Value) -> String {
+        self.chunk(&json!([part]), None)
+    }
+
+    fn chunk(&self, parts: &Value, finish: Option<&str>) -> String {
+        let mut candidate = json!({"content": {"parts": parts, "role": "model"}, "index": 0});
         let mut chunk = json!({"modelVersion": "fake", "responseId": "resp_fake"});
         if let Some(reason) = finish {
             candidate["finishReason"] = reason.into();
             chunk["usageMetadata"] = counts(&self.usage);
+            if !self.pages.is_empty() {
+                candidate["groundingMetadata"] = self.grounding();
+            }
         }
         chunk["candidates"] = json!([candidate]);
         event(&chunk)
     }
+
+    fn grounding(&self) -> Value {
+        let page = |(url, title): &(String, String)| json!({"web": {"uri": url, "title": title}});
+        let pages: Vec<Value> = self.pages.iter().map(page).collect();
+        json!({"webSearchQueries": self.searches, "groundingChunks": pages})
+    }
+}
+
+/// An error; without a code where it is empty.
+fn error(kind: &str, code: &str, message: &str) -> String {
+    let mut error = json!({"message": message, "status": kind});
+    if !code.is_empty() {
+        error["code"] = code.parse::<u64>().map_or_else(|_| code.into(), Value::from);
+    }
+    event(&json!({"error": error}))
 }
 
 fn event(data: &Value) -> String {

@@ -4,7 +4,7 @@ use chatwright_core::model::{FinishReason, Usage};
 use serde_json::{Map, Value, json};
 
 use crate::script::FakeMessage;
-use crate::step::Step;
+use crate::step::{FakeCall, Step, in_turns};
 
 /// A message on its way: what has begun, and what comes with its end.
 #[derive(Default)]
@@ -30,27 +30,50 @@ impl Reply {
                 self.in_block("thinking", block, &mut out);
                 out.push(self.delta(&json!({"type": "thinking_delta", "thinking": text})));
             }
+            Step::Cited { text, url, title } => {
+                self.close(&mut out);
+                self.in_block("text", || json!({"type": "text", "text": "", "citations": []}), &mut out);
+                let page = json!({"type": "web_search_result_location", "url": url, "title": title,
+                    "cited_text": text, "encrypted_index": "aW5kZXg="});
+                out.push(self.delta(&json!({"type": "citations_delta", "citation": page})));
+                out.push(self.delta(&json!({"type": "text_delta", "text": text})));
+                self.close(&mut out);
+            }
+            Step::RedactedReasoning(data) => {
+                self.whole(&json!({"type": "redacted_thinking", "data": data}), &[], &mut out);
+            }
             Step::Call { id, name, arguments } => {
+                let (id, name, arguments) = (id.clone(), name.clone(), arguments.clone());
+                self.calls(&[FakeCall { id, name, arguments }], &mut out);
+            }
+            Step::Calls(calls) => self.calls(calls, &mut out),
+            Step::CutCall(call) => {
                 self.close(&mut out);
-                let block = || json!({"type": "tool_use", "id": id, "name": name, "input": {}});
-                self.in_block("tool_use", block, &mut out);
-                let pieces = arguments.iter();
-                out.extend(
-                    pieces
-                        .map(|piece| self.delta(&json!({"type": "input_json_delta", "partial_json": piece}))),
-                );
-                self.close(&mut out);
+                self.in_block("tool_use", || tool_use(call), &mut out);
+                out.extend(call.arguments.iter().map(|piece| self.delta(&input(piece))));
+            }
+            Step::Search { id, query, url, title } => {
+                let call = json!({"type": "server_tool_use", "id": id, "name": "web_search", "input": {}});
+                self.whole(&call, &[input(&json!({"query": query}).to_string())], &mut out);
+                let page = json!({"type": "web_search_result", "url": url, "title": title,
+                    "encrypted_content": "c2VhbGVk", "page_age": null});
+                let result = json!({"type": "web_search_tool_result", "tool_use_id": id, "content": [page]});
+                self.whole(&result, &[], &mut out);
+            }
+            Step::UnknownBlock(kind) => {
+                let piece = json!({"type": format!("{kind}_delta"), "data": "w"});
+                self.whole(&json!({"type": kind, "data": "ne"}), &[piece], &mut out);
+            }
+            Step::UnknownEvent { kind, .. } => {
+                self.begin(&mut out);
+                out.push(event(&json!({"type": kind, "data": "new"})));
             }
             Step::Usage(usage) => self.usage = *usage,
             Step::Finish(reason) => {
-                self.begin(&mut out);
-                self.close(&mut out);
-                let delta = json!({"stop_reason": stop_reason(*reason), "stop_sequence": null});
-                out.push(event(
-                    &json!({"type": "message_delta", "delta": delta, "usage": counts(&self.usage)}),
-                ));
+                self.stop(*reason, &mut out);
                 out.push(event(&json!({"type": "message_stop"})));
             }
+            Step::Unfinished(reason) => self.stop(*reason, &mut out),
             Step::Error { kind, code, message } => {
                 let mut error = json!({"type": kind, "message": message});
                 // Anthropic has no codes; gateways do.
@@ -59,9 +82,12 @@ impl Reply {
                 }
                 out.push(event(&json!({"type": "error", "error": error, "request_id": "req_fake"})));
             }
-            Step::Raw(data) => out.push(format!("data: {data}\n\n")),
+            Step::Failed { code, message } => {
+                let error = json!({"type": code, "message": message});
+                out.push(event(&json!({"type": "error", "error": error, "request_id": "req_fake"})));
+            }
             Step::Ping => out.push(event(&json!({"type": "ping"}))),
-            Step::Bytes(_) | Step::Pause(_) | Step::Stall => {}
+            _ => {}
         }
         out
     }
@@ -82,14 +108,41 @@ impl Reply {
         if self.open != Some(kind) {
             self.close(out);
             self.open = Some(kind);
-            out.push(event(
-                &json!({"type": "content_block_start", "index": self.blocks, "content_block": block()}),
-            ));
+            out.push(start(self.blocks, &block()));
         }
     }
 
-    fn delta(&self, delta: &Value) -> String {
-        event(&json!({"type": "content_block_delta", "index": self.blocks, "delta": delta}))
+    /// A block that begins and ends.
+    fn whole(&mut self, block: &Value, deltas: &[Value], out: &mut Vec<String>) {
+        self.close(out);
+        self.in_block("whole", || block.clone(), out);
+        out.extend(deltas.iter().map(|delta| self.delta(delta)));
+        self.close(out);
+    }
+
+    /// Blocks side by side.
+    fn calls(&mut self, calls: &[FakeCall], out: &mut Vec<String>) {
+        self.begin(out);
+        self.close(out);
+        let first = self.blocks;
+        self.blocks += calls.len();
+        for (index, call) in (first..).zip(calls) {
+            out.push(start(index, &tool_use(call)));
+        }
+        out.extend(in_turns(calls).map(|(at, piece)| delta(first + at, &input(piece))));
+        out.extend((first..self.blocks).map(stop));
+    }
+
+    /// All that comes before the end.
+    fn stop(&mut self, reason: FinishReason, out: &mut Vec<String>) {
+        self.begin(out);
+        self.close(out);
+        let delta = json!({"stop_reason": stop_reason(reason), "stop_sequence": null});
+        out.push(event(&json!({"type": "message_delta", "delta": delta, "usage": counts(&self.usage)})));
+    }
+
+    fn delta(&self, piece: &Value) -> String {
+        delta(self.blocks, piece)
     }
 
     fn close(&mut self, out: &mut Vec<String>) {
@@ -97,9 +150,29 @@ impl Reply {
         if kind == "thinking" {
             out.push(self.delta(&json!({"type": "signature_delta", "signature": "c2lnbmVk"})));
         }
-        out.push(event(&json!({"type": "content_block_stop", "index": self.blocks})));
+        out.push(stop(self.blocks));
         self.blocks += 1;
     }
+}
+
+fn tool_use(call: &FakeCall) -> Value {
+    json!({"type": "tool_use", "id": call.id, "name": call.name, "input": {}})
+}
+
+fn input(piece: &str) -> Value {
+    json!({"type": "input_json_delta", "partial_json": piece})
+}
+
+fn start(index: usize, block: &Value) -> String {
+    event(&json!({"type": "content_block_start", "index": index, "content_block": block}))
+}
+
+fn delta(index: usize, delta: &Value) -> String {
+    event(&json!({"type": "content_block_delta", "index": index, "delta": delta}))
+}
+
+fn stop(index: usize) -> String {
+    event(&json!({"type": "content_block_stop", "index": index}))
 }
 
 fn event(data: &Value) -> String {
