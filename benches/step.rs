@@ -97,8 +97,15 @@ fn next(message: Uuid, promoted: Uuid) -> Next {
 fn answer(chat: &Chat, content: Vec<Part>, next: Next) -> Input {
     let run = |ordinal| {
         let (deadline, input_hash) = (Duration::from_secs(60), KeyHash(0));
-        let plan =
-            Plan::Run { name: "t".into(), effect: Effect::Pure, deadline, input_hash, approval: false };
+        let plan = Plan::Run {
+            name: "t".into(),
+            effect: Effect::Pure,
+            deadline,
+            input_hash,
+            approval: false,
+            resource: None,
+            stop_after: false,
+        };
         Planned { ordinal, plan }
     };
     let plan = calls(&content).map(|call| run(call.ordinal)).collect();

@@ -34,6 +34,15 @@ pub struct ToolSpec {
     pub effect: Effect,
     /// How long a call may take before it is abandoned.
     pub deadline: Duration,
+    /// A person must approve every call before it is started.
+    pub approval: bool,
+    /// It runs only as the one call of its step: beside others it is refused, and so are they.
+    pub exclusive: bool,
+    /// The turn ends after a step in which it succeeded.
+    pub stop_after: bool,
+    /// Which argument names what a call works on, as a JSON Pointer (RFC 6901), for example `/path`. Calls of tools that are not
+    /// [`Effect::Pure`] run one after the other if they name the same, or nothing.
+    pub resource: Option<Box<str>>,
 }
 
 impl ToolSpec {
@@ -53,7 +62,39 @@ impl ToolSpec {
             input_schema,
             effect,
             deadline: Self::DEADLINE,
+            approval: false,
+            exclusive: false,
+            stop_after: false,
+            resource: None,
         }
+    }
+
+    /// Has a person approve every call.
+    #[must_use]
+    pub fn with_approval(mut self) -> Self {
+        self.approval = true;
+        self
+    }
+
+    /// Lets it run only as the one call of its step.
+    #[must_use]
+    pub fn exclusive(mut self) -> Self {
+        self.exclusive = true;
+        self
+    }
+
+    /// Ends the turn after a step in which it succeeded.
+    #[must_use]
+    pub fn stop_after(mut self) -> Self {
+        self.stop_after = true;
+        self
+    }
+
+    /// Names the argument that says what a call works on, as a JSON Pointer.
+    #[must_use]
+    pub fn with_resource(mut self, pointer: impl Into<Box<str>>) -> Self {
+        self.resource = Some(pointer.into());
+        self
     }
 
     /// Sets how long a call may take.

@@ -154,7 +154,9 @@ impl<'a> Change<'a> {
         let mut taken = Vec::with_capacity(results.len());
         for result in results {
             if let Some(at) = open.iter().position(|call| call.ordinal == result.ordinal) {
-                open.remove(at);
+                let call = open.remove(at);
+                self.state.stop_after |=
+                    call.stop_after && result.origin == ResultOrigin::Tool && !result.output.is_error();
                 taken.push(result);
             }
         }
@@ -276,11 +278,10 @@ impl<'a> Change<'a> {
         let (Some(message), Some(open)) = (self.state.calls_in, self.state.open.clone()) else {
             return Ok(());
         };
-        let running = |pure: bool, calls: &[OpenCall]| {
-            calls
-                .iter()
-                .filter(|call| call.started.is_some() && (call.effect == Some(Effect::Pure)) == pure)
-                .count()
+        // `None` is what works on nothing that is named; what is not planned any more may work on anything.
+        let resource = |ordinal| match plan.iter().find(|planned| planned.ordinal == ordinal) {
+            Some(Planned { plan: Plan::Run { resource, .. }, .. }) => Some(*resource),
+            _ => None,
         };
         for at in 0..self.state.calls.len() {
             let call = &self.state.calls[at];
@@ -291,10 +292,16 @@ impl<'a> Change<'a> {
             };
             // The stored effect rules after a deploy.
             let effect = call.effect.unwrap_or(*effect);
-            let room = match effect {
-                Effect::Pure => running(true, &self.state.calls) < self.context.rules.parallel_max,
-                Effect::Idempotent | Effect::Once => running(false, &self.state.calls) == 0,
+            let is_pure = effect == Effect::Pure;
+            let (of, calls) = (resource(call.ordinal), &self.state.calls);
+            let mut beside = calls
+                .iter()
+                .filter(|other| other.started.is_some() && (other.effect == Some(Effect::Pure)) == is_pure);
+            let is_free = |other: &OpenCall| {
+                let theirs = resource(other.ordinal);
+                is_pure || (theirs.is_some() && theirs != of)
             };
+            let room = beside.clone().count() < self.context.rules.parallel_max && beside.all(is_free);
             if call.started.is_some() || !room {
                 continue;
             }
@@ -365,6 +372,9 @@ impl<'a> Change<'a> {
         if self.state.compact.is_some() {
             return self.ask(UnitKind::Compaction, session, next);
         }
+        if self.state.stop_after {
+            return self.end_turn(TurnEnd::Stop(StopReason::StopAfterTool), Runner::Holder(session, next));
+        }
         if self.state.steps >= self.context.rules.steps_max {
             return self.end_turn(TurnEnd::Stop(StopReason::StepLimit), Runner::Holder(session, next));
         }
@@ -376,6 +386,7 @@ impl<'a> Change<'a> {
     pub(crate) fn end_turn(&mut self, end: TurnEnd, runner: Runner<'_>) -> Result<(), NotDone> {
         self.answer_open_calls("The call was cancelled because the turn ended.")?;
         (self.state.steps, self.state.failures, self.state.retry, self.state.deaths) = (0, 0, None, 0);
+        self.state.stop_after = false;
         let compact = self.state.compact.take();
         let reason = match end {
             TurnEnd::Stop(reason) => reason,

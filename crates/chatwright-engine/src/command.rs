@@ -83,6 +83,7 @@ fn done(mut change: Change<'_>, op: OpId, key: Option<KeyHash>, seq: Seq) -> Res
 fn run(change: &mut Change<'_>) {
     let state = &mut change.state;
     (state.status, state.last, state.steps, state.failures, state.deaths) = (Status::Running, None, 0, 0, 0);
+    state.stop_after = false;
     state.retry = None;
     change.wait_for_claim();
 }

@@ -5,8 +5,8 @@ use chatwright_core::head::QueueEntry;
 use chatwright_core::message::whole;
 use chatwright_core::model::{Message, Role};
 use chatwright_core::record::{
-    Body, CallResult, ContextCompacted, InvalidBody, MessageAssistant, MessagePart, MessageSystem,
-    MessageUser, ToolIntent, ToolResults,
+    ActionDecided, Body, CallResult, ContextCompacted, Decision, InvalidBody, MessageAssistant, MessagePart,
+    MessageSystem, MessageUser, ToolIntent, ToolResults,
 };
 use chatwright_core::{Kind, MessageId, QueueId, Record, Seq};
 
@@ -21,6 +21,8 @@ pub struct History {
     /// With the record that said it last.
     queued: BTreeMap<QueueId, (Seq, MessageUser)>,
     intents: BTreeMap<(MessageId, u32), ToolIntent>,
+    /// Arguments that a person put in the place of the model's, with the record that says so.
+    edited: BTreeMap<(MessageId, u32), (Seq, String)>,
     parts: Vec<MessagePart>,
     strange: Option<(Seq, Kind)>,
 }
@@ -90,6 +92,7 @@ impl History {
             anchors: Vec::new(),
             queued: BTreeMap::new(),
             intents: BTreeMap::new(),
+            edited: BTreeMap::new(),
             parts: Vec::new(),
             strange: None,
         }
@@ -179,8 +182,15 @@ impl History {
             Body::QueuePromoted(promoted) => drop(self.queued.remove(&promoted.id)),
             Body::ToolIntent(intent) => drop(self.intents.insert((intent.message, intent.ordinal), intent)),
             Body::TurnEnded(_) | Body::ChatError(_) => self.intents.clear(),
+            Body::ActionDecided(ActionDecided {
+                message,
+                ordinal,
+                decision: Decision::Approve { input: Some(input) },
+                ..
+            }) => drop(self.edited.insert((message, ordinal), (record.seq, input))),
             Body::HistoryCut(cut) => {
                 self.items.retain(|(seq, _)| *seq < cut.from);
+                self.edited.retain(|_, (seq, _)| *seq < cut.from);
                 self.anchors.retain(|anchor| anchor.seq < cut.from);
             }
             Body::ContextCleared(cleared) => {
@@ -227,6 +237,11 @@ impl History {
             Item::Assistant(message) if message.id == id => Some(message),
             _ => None,
         })
+    }
+
+    /// The arguments that a person put in the place of the model's, when they approved the call.
+    pub fn edited(&self, message: MessageId, ordinal: u32) -> Option<&str> {
+        self.edited.get(&(message, ordinal)).map(|(_, input)| input.as_str())
     }
 
     /// Results of a message's calls so far, by place.
@@ -276,14 +291,20 @@ impl History {
                     }
                     prompt.push(Message::new(Role::Assistant, shown));
                     let parts: Vec<Part> = calls(&message.content)
-                        .map(|call| Part::ToolResult {
-                            call_id: call.id.into(),
-                            name: call.name.into(),
-                            output: outputs
-                                .get(&(message.id, call.ordinal))
-                                .map_or_else(unanswered, |output| (*output).clone()),
-                            provider_executed: false,
-                            metadata: Default::default(),
+                        .map(|call| {
+                            let output = outputs.get(&(message.id, call.ordinal));
+                            let output = output.map_or_else(unanswered, |output| (*output).clone());
+                            let output = match self.edited(message.id, call.ordinal) {
+                                Some(input) => told(input, output),
+                                None => output,
+                            };
+                            Part::ToolResult {
+                                call_id: call.id.into(),
+                                name: call.name.into(),
+                                output,
+                                provider_executed: false,
+                                metadata: Default::default(),
+                            }
                         })
                         .collect();
                     if !parts.is_empty() {
@@ -303,6 +324,21 @@ impl History {
 /// Unsigned reasoning is shown to people and never sent back.
 fn replayed(part: &Part) -> bool {
     !matches!(part, Part::Reasoning { metadata, .. } if metadata.is_empty()) && !part.is_blank()
+}
+
+/// The model wrote other arguments, and its own message stays as it signed it.
+fn told(edited: &str, output: Output) -> Output {
+    let words =
+        |text: &str| format!("The user changed the arguments to {edited} before the call ran.\n\n{text}");
+    match output {
+        Output::Text { text } => Output::Text { text: words(&text) },
+        Output::Error { text } => Output::Error { text: words(&text) },
+        Output::Media { media_type, data, text } => {
+            let text = Some(words(text.as_deref().unwrap_or_default()));
+            Output::Media { media_type, data, text }
+        }
+        other => other,
+    }
 }
 
 fn unanswered() -> Output {

@@ -543,6 +543,10 @@ pub enum Plan {
         input_hash: KeyHash,
         /// Somebody has to approve it first.
         approval: bool,
+        /// What it works on: of calls that are not pure and work on the same, or on nothing that is named, one runs at a time.
+        resource: Option<KeyHash>,
+        /// If it succeeds, the turn ends with its step.
+        stop_after: bool,
     },
     /// The client answers it.
     Client,

@@ -282,12 +282,9 @@ fn open_calls(
 ) -> Result<(), NotDone> {
     let all: Vec<u32> = calls(&answer.content).map(|call| call.ordinal).collect();
     let (open, over) = all.split_at(all.len().min(limits::OPEN_CALLS_MAX));
-    let kind = |ordinal| match answer
-        .plan
-        .iter()
-        .find(|planned| planned.ordinal == ordinal)
-        .map(|planned| &planned.plan)
-    {
+    let plan =
+        |ordinal| answer.plan.iter().find(|planned| planned.ordinal == ordinal).map(|found| &found.plan);
+    let kind = |ordinal| match plan(ordinal) {
         Some(Plan::Client) => CallKind::Client,
         Some(Plan::Run { approval: true, .. }) => CallKind::Approval,
         _ => CallKind::Local,
@@ -298,6 +295,7 @@ fn open_calls(
         effect: None,
         started: None,
         deadline: None,
+        stop_after: matches!(plan(ordinal), Some(Plan::Run { stop_after: true, .. })),
     };
     change.state.calls = open.iter().map(blank).collect();
     change.state.calls_in = (!open.is_empty()).then_some(message);

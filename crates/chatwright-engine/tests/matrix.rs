@@ -57,7 +57,15 @@ fn named(n: usize, name: &str) -> Part {
 fn plan(content: &[Part]) -> Vec<Planned> {
     let planned = |call: chatwright_engine::Call<'_>| {
         let (input_hash, deadline) = (KeyHash(0), Duration::from_secs(60));
-        let run = |effect, approval| Plan::Run { name: "t".into(), effect, deadline, input_hash, approval };
+        let run = |effect, approval| Plan::Run {
+            name: "t".into(),
+            effect,
+            deadline,
+            input_hash,
+            approval,
+            resource: None,
+            stop_after: false,
+        };
         let plan = match call.name {
             "client" => Plan::Client,
             "approval" => run(Effect::Once, true),

@@ -131,6 +131,8 @@ fn a_call_that_runs_once_is_never_started_again_and_one_that_was_not_started_is(
         deadline: Duration::from_secs(60),
         input_hash: KeyHash(0),
         approval: false,
+        resource: None,
+        stop_after: false,
     };
     let plan = [0, 1].map(|ordinal| Planned { ordinal, plan: run.clone() }).to_vec();
     table.made(Input::Claim(op, Claim { session: ME, calls_in, plan, next }));

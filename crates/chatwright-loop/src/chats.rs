@@ -12,7 +12,7 @@ use chatwright_core::{
 };
 use chatwright_engine::{
     Archive, Busy, Clear, Command, Compact, Create, Decide, Edit, History, Input, Interrupt, Join, Parent,
-    Queue, QueueAct, Receipt, Refused, Scope, Send, Set, Submit, hash,
+    Queue, QueueAct, Receipt, Refused, Scope, Send, Set, Submit, calls, hash,
 };
 use chatwright_retry::Gates;
 
@@ -404,10 +404,11 @@ impl Chats {
         self.command(chat, Command::Submit(Submit { results, key })).await
     }
 
-    /// Decides about a call that asked for approval, by its place.
+    /// Decides about a call that asked for approval, by its place: it is run as it is or with other arguments, or not at all.
     ///
     /// # Errors
-    /// [`Failed`]; [`Refused::NotFound`] if the call does not wait for a decision.
+    /// [`Failed`]; [`Refused::NotFound`] if the call does not wait for a decision, [`Refused::Invalid`] if other arguments do not
+    /// keep to the schema of the tool.
     ///
     /// # Cancel safety
     /// A dropped command may or may not have landed. With a key it can be repeated.
@@ -420,6 +421,9 @@ impl Chats {
     ) -> Result<Receipt, Failed> {
         let Asked { by, key } = asked.into();
         let key = self::key(key.as_deref())?;
+        if let Decision::Approve { input: Some(input) } = &decision {
+            self.check_arguments(chat, ordinal, input, key).await?;
+        }
         self.command(chat, Command::Decide(Decide { ordinal, decision, by, key })).await
     }
 
@@ -546,6 +550,29 @@ impl Chats {
             self.check_model(Some(name), &known.head.index.organization).await?;
         }
         Ok(model)
+    }
+
+    /// `Err` iff a call that waits for a decision could not run with these arguments. A command that is repeated gets its
+    /// receipt.
+    async fn check_arguments(
+        &self,
+        chat: ChatId,
+        ordinal: u32,
+        input: &str,
+        key: Option<KeyHash>,
+    ) -> Result<(), Failed> {
+        let Some(known) = self.deps.reload(chat).await? else { return Ok(()) };
+        let Some(message) = known.state.calls_in else { return Ok(()) };
+        if known.state.keys.iter().any(|seen| Some(seen.0) == key) {
+            return Ok(());
+        }
+        let through = known.head.last_seq;
+        let history = self.deps.history(chat, known.state.context_from, through).await?;
+        let answer = history.answer(message);
+        let call = answer.and_then(|answer| calls(&answer.content).find(|call| call.ordinal == ordinal));
+        let entry = call.and_then(|call| self.deps.registry.tool(call.name));
+        let checked = entry.map_or(Ok(()), |entry| entry.arguments(input).map(drop));
+        checked.map_err(|what| Refused::Invalid { what }.into())
     }
 
     async fn body(&self, chat: ChatId, seq: Seq) -> Result<Body, Failed> {

@@ -215,7 +215,7 @@ impl Deps {
     }
 
     /// Every record from `first` to `through`, folded.
-    async fn history(&self, id: ChatId, first: Seq, through: Seq) -> Result<History, Failed> {
+    pub(crate) async fn history(&self, id: ChatId, first: Seq, through: Seq) -> Result<History, Failed> {
         let mut history = History::from(first);
         while history.through() < through {
             let limit = limits::PAGE_ITEMS_MAX;

@@ -22,6 +22,8 @@ mod events;
 mod failure;
 mod family;
 mod feed;
+#[cfg(feature = "schemars")]
+mod function;
 mod held;
 mod lease;
 mod models;
@@ -38,6 +40,8 @@ pub use chatwright_engine::{Act, Busy, Phase, QueueAct, Receipt, Refused, Rules}
 pub use deps::Ports;
 pub use events::{EventSettings, EventSources, EventStream, EventsError, events};
 pub use feed::Failed;
+#[cfg(feature = "schemars")]
+pub use function::{FnTool, IntoOutput};
 pub use models::Configuration;
 pub use registry::InvalidSetup;
 pub use settings::Settings;

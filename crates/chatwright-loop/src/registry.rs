@@ -1,20 +1,35 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chatwright_core::MessageId;
 use chatwright_core::content::{Output, Part};
 use chatwright_core::model::ToolDefinition;
 use chatwright_core::port::Tool;
 use chatwright_core::record::ResultOrigin;
 use chatwright_core::tool::ToolSpec;
-use chatwright_engine::{Call, Plan, Planned, calls, hash};
+use chatwright_engine::{Call, History, Item, Plan, Planned, calls, hash};
+use jsonschema::Validator;
 use serde_json::Value;
 
 /// The tools of this process by name.
 pub(crate) struct Registry {
-    tools: BTreeMap<Box<str>, (ToolSpec, Arc<dyn Tool>)>,
-    client: BTreeMap<Box<str>, ToolSpec>,
+    tools: BTreeMap<Box<str>, Entry>,
     definitions: Vec<ToolDefinition>,
 }
+
+/// A tool of the host's, or one that its client answers.
+pub(crate) struct Entry {
+    pub(crate) spec: ToolSpec,
+    /// `None`: the client answers.
+    pub(crate) tool: Option<Arc<dyn Tool>>,
+    schema: Validator,
+}
+
+/// How often a tool that must be alone is called beside others in one turn before it is withheld for the rest of it.
+const VIOLATIONS_MAX: usize = 2;
+
+/// Most faults of arguments that a model is told of at once.
+const FAULTS_MAX: usize = 8;
 
 /// A process that cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +47,17 @@ pub enum InvalidSetup {
     /// A tool's schema is not one of an object.
     #[error("the schema of the arguments of tool {0:?} is not that of an object")]
     ToolSchema(Box<str>),
+    /// A tool's schema is no JSON Schema that can be checked: it is broken, or refers to something outside.
+    #[error("the schema of the arguments of tool {tool:?} cannot be used: {why}")]
+    ToolSchemaBroken {
+        /// The tool.
+        tool: Box<str>,
+        /// What is wrong with it.
+        why: Box<str>,
+    },
+    /// What names the resource of a tool is no JSON Pointer.
+    #[error("the resource of tool {0:?} is no JSON Pointer: it must begin with /")]
+    ToolResource(Box<str>),
     /// The default model is none of the models.
     #[error("the default model {0:?} is none of the models")]
     DefaultModel(Box<str>),
@@ -47,60 +73,142 @@ pub enum InvalidSetup {
 
 impl Registry {
     pub(crate) fn new(tools: &[Arc<dyn Tool>], client_tools: &[ToolSpec]) -> Result<Self, InvalidSetup> {
-        let mut by_name = BTreeMap::new();
-        let mut definitions = Vec::with_capacity(tools.len());
-        for tool in tools {
-            let spec = tool.spec();
-            check_spec(&spec)?;
+        let own = tools.iter().map(|tool| (tool.spec(), Some(Arc::clone(tool))));
+        let of_client = client_tools.iter().map(|spec| (spec.clone(), None));
+        let mut tools = BTreeMap::new();
+        let mut definitions = Vec::new();
+        for (spec, tool) in own.chain(of_client) {
+            let schema = check_spec(&spec)?;
             definitions.push(definition(&spec));
-            if let Some((spec, _)) = by_name.insert(spec.name.clone(), (spec, Arc::clone(tool))) {
-                return Err(InvalidSetup::DuplicateTool(spec.name));
+            if let Some(again) = tools.insert(spec.name.clone(), Entry { spec, tool, schema }) {
+                return Err(InvalidSetup::DuplicateTool(again.spec.name));
             }
         }
-        let mut client = BTreeMap::new();
-        for spec in client_tools {
-            check_spec(spec)?;
-            definitions.push(definition(spec));
-            let again = client.insert(spec.name.clone(), spec.clone()).is_some();
-            if again || by_name.contains_key(&spec.name) {
-                return Err(InvalidSetup::DuplicateTool(spec.name.clone()));
-            }
-        }
-        Ok(Self { tools: by_name, client, definitions })
+        Ok(Self { tools, definitions })
     }
 
-    /// The tools as a model sees them, in the order of registration.
-    pub(crate) fn definitions(&self) -> &[ToolDefinition] {
-        &self.definitions
+    /// The tools as a model sees them, in the order of registration: all but those that this turn has misused.
+    pub(crate) fn definitions(&self, history: &History) -> Vec<ToolDefinition> {
+        let is_there = |definition: &&ToolDefinition| match definition {
+            ToolDefinition::Function { name, .. } => !self.is_withheld(name, history, None),
+            _ => true,
+        };
+        self.definitions.iter().filter(is_there).cloned().collect()
     }
 
-    pub(crate) fn tool(&self, name: &str) -> Option<&(ToolSpec, Arc<dyn Tool>)> {
+    pub(crate) fn tool(&self, name: &str) -> Option<&Entry> {
         self.tools.get(name)
     }
 
     /// What would happen to each local call of a message.
-    pub(crate) fn plan(&self, content: &[Part]) -> Vec<Planned> {
-        calls(content).map(|call| Planned { ordinal: call.ordinal, plan: self.plan_call(call) }).collect()
+    pub(crate) fn plan(&self, history: &History, id: MessageId, content: &[Part]) -> Vec<Planned> {
+        let alone = self.exclusive(content).filter(|_| calls(content).count() > 1);
+        let plan = |call: Call<'_>| match alone {
+            Some(alone) => refuse(self.policy(call.name, alone)),
+            None => {
+                let input = history.edited(id, call.ordinal).unwrap_or(call.input);
+                self.plan_call(Call { input, ..call }, self.is_withheld(call.name, history, Some(id)))
+            }
+        };
+        calls(content).map(|call| Planned { ordinal: call.ordinal, plan: plan(call) }).collect()
     }
 
-    fn plan_call(&self, call: Call<'_>) -> Plan {
-        let refuse =
-            |words: String| Plan::Refuse { output: Output::error(words), origin: ResultOrigin::Refused };
-        if let Some(spec) = self.client.get(call.name) {
-            return arguments(spec, call.input).map_or_else(refuse, |_| Plan::Client);
-        }
-        let Some((spec, _)) = self.tool(call.name) else {
+    fn plan_call(&self, call: Call<'_>, withheld: bool) -> Plan {
+        let Some(entry) = self.tool(call.name) else {
             return refuse(format!("There is no tool named {:?}.", call.name));
         };
-        match arguments(spec, call.input) {
+        if withheld {
+            return refuse(format!(
+                "The tool {:?} is not there for the rest of this turn: it was called beside others {VIOLATIONS_MAX} times.",
+                call.name
+            ));
+        }
+        let spec = &entry.spec;
+        match entry.arguments(call.input) {
             Err(words) => refuse(words),
-            Ok(_) => Plan::Run {
+            Ok(_) if entry.tool.is_none() => Plan::Client,
+            Ok(arguments) => Plan::Run {
                 name: spec.name.clone(),
                 effect: spec.effect,
                 deadline: spec.deadline,
                 input_hash: hash(call.input),
-                approval: false,
+                approval: spec.approval,
+                resource: spec
+                    .resource
+                    .as_ref()
+                    .and_then(|pointer| arguments.pointer(pointer))
+                    .map(|value| hash(&value.to_string())),
+                stop_after: spec.stop_after,
             },
+        }
+    }
+
+    /// The first call of a tool that must be alone.
+    fn exclusive<'a>(&self, content: &'a [Part]) -> Option<&'a str> {
+        calls(content)
+            .map(|call| call.name)
+            .find(|name| self.tool(name).is_some_and(|entry| entry.spec.exclusive))
+    }
+
+    /// Why nothing of a step runs in which `alone` is not the only call.
+    fn policy(&self, name: &str, alone: &str) -> String {
+        match self.tool(name) {
+            Some(entry) if entry.spec.exclusive => {
+                format!(
+                    "The tool {name:?} must be the only call of its step. Nothing was run: call it again, alone."
+                )
+            }
+            _ => format!(
+                "Nothing was run, because {alone:?} was called beside others and must be alone. Make this call again without it, or after it."
+            ),
+        }
+    }
+
+    /// Whether a tool that must be alone has been called beside others too often in this turn, before this message. It
+    /// follows from the log alone: no crash resets it.
+    fn is_withheld(&self, name: &str, history: &History, before: Option<MessageId>) -> bool {
+        if !self.tool(name).is_some_and(|entry| entry.spec.exclusive) {
+            return false;
+        }
+        let answers = history.items().iter().rev().map(|(_, item)| item);
+        let of_turn = answers.take_while(|item| !matches!(item, Item::User(_)));
+        let misused = of_turn.filter(|item| match item {
+            Item::Assistant(answer) if Some(answer.id) != before => {
+                calls(&answer.content).count() > 1 && calls(&answer.content).any(|call| call.name == name)
+            }
+            _ => false,
+        });
+        misused.count() >= VIOLATIONS_MAX
+    }
+}
+
+fn refuse(words: String) -> Plan {
+    Plan::Refuse { output: Output::error(words), origin: ResultOrigin::Refused }
+}
+
+impl Entry {
+    /// The arguments of a call as the tool gets them: one JSON object that keeps to its schema (T3).
+    ///
+    /// # Errors
+    /// What is wrong, and where, for the model.
+    pub(crate) fn arguments(&self, input: &str) -> Result<Value, String> {
+        // Models write nothing where they mean no arguments.
+        let text = if input.trim().is_empty() { "{}" } else { input };
+        let value: Value = serde_json::from_str(text)
+            .map_err(|error| format!("The arguments are not valid JSON: {error}."))?;
+        if !value.is_object() {
+            return Err("The arguments must be a JSON object.".to_owned());
+        }
+        let fault = |error: jsonschema::ValidationError<'_>| match error.instance_path.as_str() {
+            "" => error.to_string(),
+            path => format!("at {path}: {error}"),
+        };
+        let faults: Vec<String> = self.schema.iter_errors(&value).take(FAULTS_MAX).map(fault).collect();
+        match faults.is_empty() {
+            true => Ok(value),
+            false => {
+                Err(format!("The arguments do not keep to the schema of the tool: {}.", faults.join("; ")))
+            }
         }
     }
 }
@@ -114,33 +222,20 @@ fn definition(spec: &ToolSpec) -> ToolDefinition {
     }
 }
 
-/// The arguments of a call as the tool gets them: one JSON object with every field that the schema requires.
-pub(crate) fn arguments(spec: &ToolSpec, input: &str) -> Result<Value, String> {
-    // Models write nothing where they mean no arguments.
-    let text = if input.trim().is_empty() { "{}" } else { input };
-    let value: Value =
-        serde_json::from_str(text).map_err(|error| format!("The arguments are not valid JSON: {error}."))?;
-    let Some(fields) = value.as_object() else {
-        return Err("The arguments must be a JSON object.".to_owned());
-    };
-    let required = spec.input_schema.get("required").and_then(Value::as_array);
-    let missing =
-        required.into_iter().flatten().filter_map(Value::as_str).filter(|name| !fields.contains_key(*name));
-    let missing: Vec<String> = missing.map(|name| format!("{name:?}")).collect();
-    if missing.is_empty() {
-        Ok(value)
-    } else {
-        Err(format!("Required arguments are missing: {}.", missing.join(", ")))
-    }
-}
-
-fn check_spec(spec: &ToolSpec) -> Result<(), InvalidSetup> {
+/// The check of its arguments.
+fn check_spec(spec: &ToolSpec) -> Result<Validator, InvalidSetup> {
     let letter = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if !(1..=64).contains(&spec.name.len()) || !spec.name.bytes().all(letter) {
         return Err(InvalidSetup::ToolName(spec.name.clone()));
     }
-    match spec.input_schema.get("type").and_then(Value::as_str) {
-        Some("object") => Ok(()),
-        _ => Err(InvalidSetup::ToolSchema(spec.name.clone())),
+    if spec.resource.as_ref().is_some_and(|pointer| !pointer.starts_with('/')) {
+        return Err(InvalidSetup::ToolResource(spec.name.clone()));
     }
+    if spec.input_schema.get("type").and_then(Value::as_str) != Some("object") {
+        return Err(InvalidSetup::ToolSchema(spec.name.clone()));
+    }
+    jsonschema::validator_for(&spec.input_schema).map_err(|error| InvalidSetup::ToolSchemaBroken {
+        tool: spec.name.clone(),
+        why: error.to_string().into(),
+    })
 }

@@ -98,7 +98,10 @@ async fn unknown_tools_and_invalid_arguments_are_answered_without_a_batch() {
     let lines = transcript(&chats, chat).await;
     assert_eq!(lines[2], "tool 0: There is no tool named \"nope\".");
     assert!(lines[3].starts_with("tool 1: The arguments are not valid JSON:"), "{}", lines[3]);
-    assert_eq!(lines[4], "tool 2: Required arguments are missing: \"n\".");
+    assert_eq!(
+        lines[4],
+        "tool 2: The arguments do not keep to the schema of the tool: \"n\" is a required property."
+    );
     assert!(!log(&chats, chat).await.contains("batch.started"));
 }
 

@@ -55,3 +55,8 @@ pub use chatwright_providers as providers;
 pub use chatwright_retry as retry;
 #[cfg(feature = "sqlite")]
 pub use chatwright_sqlite as sqlite;
+#[cfg(feature = "schemars")]
+pub use {
+    chatwright_loop::{FnTool, IntoOutput},
+    schemars,
+};

@@ -34,6 +34,7 @@ fn state() -> StateFrame {
         effect: Some(Effect::Once),
         started: None,
         deadline: Some(NOW),
+        stop_after: false,
     };
     StateFrame {
         seq: Seq::new(9),

@@ -89,6 +89,9 @@ pub struct State {
     /// How far below its root the chat is; 0: it is the root.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub depth: u32,
+    /// A tool that ends the turn has succeeded in it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stop_after: bool,
     /// The last stop or error: at most [`limits::LAST_BYTES_MAX`](crate::limits::LAST_BYTES_MAX) bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Last>,
@@ -124,6 +127,7 @@ impl Default for State {
             children: 0,
             first_child: None,
             depth: 0,
+            stop_after: false,
             last: None,
             unknown: BTreeMap::new(),
         }
@@ -211,6 +215,9 @@ pub struct OpenCall {
     /// When it is given up, in store time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
+    /// If it succeeds, the turn ends with its step.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stop_after: bool,
 }
 
 /// Who answers a call.
@@ -275,6 +282,10 @@ pub struct Last {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }
@@ -301,6 +312,7 @@ mod tests {
             effect: Some(Effect::Idempotent),
             started: Some(time),
             deadline: Some(time),
+            stop_after: true,
         };
         let entry = QueueEntry {
             seq: max,
@@ -337,6 +349,7 @@ mod tests {
             system: Some(max),
             compact: Some(Compact::GoOn),
             archiving: Some(Archiving { stop: false }),
+            stop_after: true,
             children: u32::MAX,
             first_child: Some(max),
             depth: u32::MAX,

@@ -149,6 +149,8 @@ fn plan(content: &[Part]) -> Vec<Planned> {
         deadline: Duration::from_secs(60),
         input_hash: KeyHash(0),
         approval,
+        resource: None,
+        stop_after: false,
     };
     let plan = |name: &str| match name {
         "once" => run(name, Effect::Once, false),

@@ -125,6 +125,8 @@ impl Table {
                 deadline: Duration::from_secs(60),
                 input_hash,
                 approval: false,
+                resource: None,
+                stop_after: false,
             };
             Planned { ordinal, plan }
         };

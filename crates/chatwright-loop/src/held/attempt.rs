@@ -216,7 +216,7 @@ impl Held {
             let at = call.prompt.iter().take_while(|message| message.role == Role::System).count();
             call.prompt.insert(at, Message::new(Role::System, vec![Part::text(prompt.as_str())]));
         }
-        call.tools = self.deps.registry.definitions().to_vec();
+        call.tools = self.deps.registry.definitions(&self.history);
         call.reasoning_effort = self.chat.state.effort;
         if let Some(options) = chosen.options() {
             options.apply(&mut call);
@@ -274,7 +274,8 @@ impl Held {
                     _ => None,
                 };
                 let content = answer.content();
-                let plan = self.deps.registry.plan(&content);
+                let plan = open.message.map(|id| self.deps.registry.plan(&self.history, id, &content));
+                let plan = plan.unwrap_or_default();
                 let estimated = usage.is_empty();
                 let next = next.clone();
                 let answer = Answer {

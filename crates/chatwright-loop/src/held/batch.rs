@@ -17,7 +17,6 @@ use super::attempt::drained;
 use super::{Held, Look};
 use crate::failure;
 use crate::preview::seal;
-use crate::registry::arguments;
 
 /// The tools of a batch that run.
 struct Running {
@@ -74,7 +73,9 @@ impl Held {
 
     fn plan(&self, open: &OpenGen) -> Vec<chatwright_engine::Planned> {
         let answer = open.message.and_then(|message| self.history.answer(message));
-        answer.map(|answer| self.deps.registry.plan(&answer.content)).unwrap_or_default()
+        answer
+            .map(|answer| self.deps.registry.plan(&self.history, answer.id, &answer.content))
+            .unwrap_or_default()
     }
 
     /// Starts the calls whose intents are committed.
@@ -89,8 +90,9 @@ impl Held {
             let key = CallKey { chat: self.id, message, ordinal: call.ordinal };
             let written = calls(&answer.content).find(|written| written.ordinal == call.ordinal);
             let found = written.and_then(|written| {
-                let (spec, tool) = self.deps.registry.tool(written.name)?;
-                Some((spec, tool, arguments(spec, written.input).ok()?))
+                let entry = self.deps.registry.tool(written.name)?;
+                let input = self.history.edited(message, written.ordinal).unwrap_or(written.input);
+                Some((&entry.spec, entry.tool.as_ref()?, entry.arguments(input).ok()?))
             });
             let Some((spec, tool, input)) = found else {
                 // It was there when the intent was written, perhaps in another version of the program.

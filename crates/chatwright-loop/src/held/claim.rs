@@ -91,7 +91,8 @@ async fn claim(
     history: &mut History,
 ) -> Result<Option<Chat>, Failed> {
     let answer = chat.state.calls_in.and_then(|message| history.answer(message));
-    let plan = answer.map(|answer| deps.registry.plan(&answer.content)).unwrap_or_default();
+    let plan = answer.map(|answer| deps.registry.plan(history, answer.id, &answer.content));
+    let plan = plan.unwrap_or_default();
     let (session, calls_in) = (lease.session, chat.state.calls_in);
     let claim = Claim { session, calls_in, plan, next: next(deps, &chat).await };
     let input = Input::Claim(OpId::mint(&*deps.ports.ids), claim);

@@ -51,11 +51,18 @@ pub struct RuleModel {
     rule: Rule,
     pub prompts: Mutex<Vec<Vec<Message>>>,
     pub efforts: Mutex<Vec<Option<ReasoningEffort>>>,
+    /// How many tools it was shown.
+    pub tools: Mutex<Vec<usize>>,
 }
 
 impl RuleModel {
     pub fn new(rule: impl Fn(&[Message]) -> Vec<ModelPart> + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { rule: Box::new(rule), prompts: Mutex::default(), efforts: Mutex::default() })
+        Arc::new(Self {
+            rule: Box::new(rule),
+            prompts: Mutex::default(),
+            efforts: Mutex::default(),
+            tools: Mutex::default(),
+        })
     }
 }
 
@@ -66,6 +73,7 @@ impl LanguageModel for RuleModel {
 
     fn stream(&self, call: ModelCall) -> ModelStream {
         let parts = (self.rule)(&call.prompt);
+        self.tools.lock().push(call.tools.len());
         self.efforts.lock().push(call.reasoning_effort);
         self.prompts.lock().push(call.prompt);
         // A pause between parts lets others in.

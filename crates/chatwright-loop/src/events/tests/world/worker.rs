@@ -159,7 +159,14 @@ impl World {
 }
 
 fn open_call(ordinal: u32) -> OpenCall {
-    OpenCall { ordinal, kind: CallKind::Local, effect: None, started: None, deadline: None }
+    OpenCall {
+        ordinal,
+        kind: CallKind::Local,
+        effect: None,
+        started: None,
+        deadline: None,
+        stop_after: false,
+    }
 }
 
 fn ended(r#gen: Gen, outcome: Outcome, off: u64) -> Body {
