@@ -29,6 +29,7 @@ pub mod config;
 pub mod content;
 pub mod frame;
 pub mod head;
+pub mod history;
 pub mod ids;
 pub mod json;
 pub mod limits;

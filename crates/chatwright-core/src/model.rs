@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::content::{Metadata, Part};
+use crate::history::ValidHistory;
 
 pub use effort::{EffortPolicy, ReasoningEffort};
 pub use format::ResponseFormat;
@@ -37,8 +38,8 @@ impl fmt::Display for ModelId {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ModelCall {
-    /// The conversation, oldest first.
-    pub prompt: Vec<Message>,
+    /// The conversation, oldest first: one that no provider refuses for its form.
+    pub prompt: ValidHistory,
     /// The tools that the model may call, in a stable order.
     pub tools: Vec<ToolDefinition>,
     /// Whether and what it must call.
@@ -74,9 +75,9 @@ pub struct ModelCall {
 }
 
 impl ModelCall {
-    /// A call with this prompt and nothing else.
-    pub fn new(prompt: Vec<Message>) -> Self {
-        Self { prompt, ..Self::default() }
+    /// A call with this prompt and nothing else. Messages that are not valid are repaired.
+    pub fn new(prompt: impl Into<ValidHistory>) -> Self {
+        Self { prompt: prompt.into(), ..Self::default() }
     }
 }
 

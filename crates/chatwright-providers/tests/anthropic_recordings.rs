@@ -236,7 +236,8 @@ fn nothing_of_a_recording_is_lost_and_all_of_it_is_sent_back() {
         }
         let text: String = sent.iter().filter_map(|block| block["text"].as_str()).collect();
         let squeeze = |text: &str| text.split_whitespace().collect::<String>();
-        assert_eq!(squeeze(&text), squeeze(&said.text), "{name}");
+        // Before it stand the words of results whose calls are not here.
+        assert!(squeeze(&text).ends_with(&squeeze(&said.text)), "{name}: {text}");
     }
 }
 

@@ -363,11 +363,11 @@ fn a_search_is_sent_back_whole_or_not_at_all() {
     let prompt = vec![says(Role::User, "Hi"), first];
     assert_eq!(
         messages(prompt.clone())[1]["content"],
-        json!([call("s1"), block.clone(), text("Cats."), call("s2")])
+        json!([call("s1"), block.clone(), text("cats"), text("Cats."), call("s2")])
     );
     // When somebody spoke since, it was torn apart.
     let spoken = [prompt, vec![says(Role::User, "Stop")]].concat();
-    assert_eq!(messages(spoken)[1]["content"], json!([call("s1"), block, text("Cats.")]));
+    assert_eq!(messages(spoken)[1]["content"], json!([call("s1"), block, text("cats"), text("Cats.")]));
     let another = Part::ToolCall {
         id: "w".into(),
         name: "web_search".into(),
@@ -447,7 +447,7 @@ fn a_result_that_comes_after_its_call_was_torn_is_not_sent_alone() {
     ];
     let sent = messages(prompt);
     assert_eq!(sent[0]["content"], json!([text("Wait.")]));
-    assert_eq!(sent[2]["content"], json!([text("Cats.")]));
+    assert_eq!(sent[2]["content"], json!([text("cats"), text("Cats.")]));
 }
 
 #[test]
@@ -491,13 +491,18 @@ fn four_marks_let_the_next_request_read_this_one_from_the_cache() {
     assert_eq!(body["system"][1]["cache_control"], mark);
 
     // An answer that is begun for the model, and ends in a thought.
-    call.prompt.pop();
+    let mut prompt = call.prompt.into_messages();
+    prompt.truncate(5);
+    let signed = Part::Reasoning { text: "Hm.".to_owned(), metadata: ours(json!({"signature": "s"})) };
+    prompt.push(Message::new(Role::Assistant, vec![Part::text("So"), signed]));
+    call.prompt = prompt.clone().into();
     assert_eq!(self::marks(&marked(&call), "/messages"), ["/messages/2/content/0", "/messages/3/content/0"]);
 
     // A host that sets one sets all.
     let long = json!({"cache_control": {"type": "ephemeral", "ttl": "1h"}});
     let mut on_message = call.clone();
-    on_message.prompt[2].provider_options.insert("anthropic".into(), long.clone());
+    prompt[2].provider_options.insert("anthropic".into(), long.clone());
+    on_message.prompt = prompt.into();
     assert_eq!(self::marks(&marked(&on_message), ""), ["/messages/0/content/0"]);
     assert_eq!(marked(&on_message)["messages"][0]["content"][0]["cache_control"], long["cache_control"]);
     call.provider_options = [("anthropic".into(), long)].into();

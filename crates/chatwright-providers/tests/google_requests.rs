@@ -179,8 +179,8 @@ fn results_come_first_in_the_order_of_their_calls_with_their_ids_and_files_behin
             {"functionResponse": {"name": "look", "response": {"error": "no"}, "id": "a"}},
             {"functionResponse": {"name": "look", "response": {"output": "[image/png]"}}},
             {"functionResponse": {"name": "look", "response": {"output": "yes"}, "id": "a"}},
-            {"text": "Hm."},
             {"inlineData": {"mimeType": "image/png", "data": "iVBO"}},
+            {"text": "Hm."},
         ]},
     ]);
     assert_eq!(sent, expected);

@@ -252,7 +252,7 @@ fn a_request_says_everything_that_was_asked() {
     let mut call = ModelCall::new(vec![
         Message::new(Role::System, vec![Part::text("Be brief.")]),
         Message::new(Role::User, vec![Part::text("Look")]),
-        Message::new(Role::Assistant, vec![Part::text("Yes."), called]),
+        Message::new(Role::Assistant, vec![Part::text("Yes."), called.clone(), called]),
         Message::new(Role::Tool, vec![result(Output::text("a cat")), result(Output::error("no"))]),
     ]);
     call.tools = vec![ToolDefinition::Function {
@@ -272,9 +272,10 @@ fn a_request_says_everything_that_was_asked() {
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": "Look"},
             {"role": "assistant", "content": "Yes.", "tool_calls": [
-                {"id": "a", "type": "function", "function": {"name": "look", "arguments": "{\"at\": 1}"}}]},
+                {"id": "a", "type": "function", "function": {"name": "look", "arguments": "{\"at\": 1}"}},
+                {"id": "a_2", "type": "function", "function": {"name": "look", "arguments": "{\"at\": 1}"}}]},
             {"role": "tool", "tool_call_id": "a", "content": "a cat"},
-            {"role": "tool", "tool_call_id": "a", "content": "Error: no"},
+            {"role": "tool", "tool_call_id": "a_2", "content": "Error: no"},
         ],
         "tools": [{"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {}}}}],
         "tool_choice": {"type": "function", "function": {"name": "look"}},

@@ -319,14 +319,20 @@ fn tool_turn(id: &str) -> Vec<Message> {
     vec![Message::new(Role::Assistant, vec![called]), Message::new(Role::Tool, vec![result])]
 }
 
+fn say(call: &mut ModelCall, more: Vec<Message>) {
+    let prompt = std::mem::take(&mut call.prompt).into_messages();
+    call.prompt = [prompt, more].concat().into();
+}
+
 #[test]
 fn deepseek_gets_its_thoughts_back_and_an_empty_one_where_another_model_called() {
-    let thought = Part::Reasoning { text: "Look first.".to_owned(), metadata: Metadata::new() };
+    let metadata = Metadata::from([("deepseek".into(), json!({"field": "reasoning_content"}))]);
+    let thought = Part::Reasoning { text: "Look first.".to_owned(), metadata };
     let mut call = call();
     let mut turn = tool_turn("a");
     turn[0].content.insert(0, thought);
-    call.prompt.extend(turn);
-    call.prompt.extend(tool_turn("b"));
+    say(&mut call, turn);
+    say(&mut call, tool_turn("b"));
     let thoughts = |server| {
         let body = chat(server, &call);
         [1, 3].map(|at| body["messages"][at].get("reasoning_content").cloned())
@@ -338,8 +344,8 @@ fn deepseek_gets_its_thoughts_back_and_an_empty_one_where_another_model_called()
 #[test]
 fn mistral_gets_ids_and_words_that_it_takes_and_the_same_ones_each_time() {
     let mut call = with_tool();
-    call.prompt.extend(tool_turn("call_of_another"));
-    call.prompt.extend(tool_turn("aBc123xyz"));
+    say(&mut call, tool_turn("call_of_another"));
+    say(&mut call, tool_turn("aBc123xyz"));
     (call.tool_choice, call.seed, call.max_output_tokens) = (Some(ToolChoice::Required), Some(7), Some(9));
     let body = chat(ChatServer::Mistral, &call);
     let ids = |body: &Value| {
@@ -358,7 +364,7 @@ fn mistral_gets_ids_and_words_that_it_takes_and_the_same_ones_each_time() {
         assert_eq!(body.get(name), None, "{name}");
     }
     let first = body["messages"].clone();
-    call.prompt.extend(tool_turn("another_one"));
+    say(&mut call, tool_turn("another_one"));
     let longer = chat(ChatServer::Mistral, &call)["messages"].clone();
     let (first, longer) = (first.as_array().expect("a list"), longer.as_array().expect("a list"));
     assert!(longer.starts_with(first), "a prompt begins as the one before it did");

@@ -210,12 +210,13 @@ impl Held {
             let read = self.meanwhile(open, configs.user_prompt(&owner)).await?;
             user_prompt = read.map_err(|error| Streamed::Failed(Box::new(failure::unreadable(&error))))?;
         }
-        let mut call = ModelCall::new(self.history.prompt());
-        if let Some(prompt) = user_prompt {
+        let mut prompt = self.history.prompt();
+        if let Some(own) = user_prompt {
             // After the host's instructions, which come first.
-            let at = call.prompt.iter().take_while(|message| message.role == Role::System).count();
-            call.prompt.insert(at, Message::new(Role::System, vec![Part::text(prompt.as_str())]));
+            let at = prompt.iter().take_while(|message| message.role == Role::System).count();
+            prompt.insert(at, Message::new(Role::System, vec![Part::text(own.as_str())]));
         }
+        let mut call = ModelCall::new(prompt);
         call.tools = self.deps.registry.definitions(&self.history);
         call.reasoning_effort = self.chat.state.effort;
         if let Some(options) = chosen.options() {

@@ -28,8 +28,9 @@ impl Held {
 
     /// The whole prompt, and then what to do with it.
     pub(super) fn summary_call(&self, chosen: &Chosen) -> ModelCall {
-        let mut call = ModelCall::new(self.history.prompt());
-        call.prompt.push(Message::new(Role::User, vec![Part::text(INSTRUCTION)]));
+        let mut prompt = self.history.prompt();
+        prompt.push(Message::new(Role::User, vec![Part::text(INSTRUCTION)]));
+        let mut call = ModelCall::new(prompt);
         if let Some(options) = chosen.options() {
             options.apply(&mut call);
         }

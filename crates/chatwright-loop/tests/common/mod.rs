@@ -75,7 +75,7 @@ impl LanguageModel for RuleModel {
         let parts = (self.rule)(&call.prompt);
         self.tools.lock().push(call.tools.len());
         self.efforts.lock().push(call.reasoning_effort);
-        self.prompts.lock().push(call.prompt);
+        self.prompts.lock().push(call.prompt.into_messages());
         // A pause between parts lets others in.
         futures::stream::iter(parts)
             .then(|part| async {
