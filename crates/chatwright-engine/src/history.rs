@@ -1,12 +1,13 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chatwright_core::content::{Output, Part};
 use chatwright_core::head::QueueEntry;
-use chatwright_core::message::whole;
+use chatwright_core::history::{ValidHistory, sent_back};
+use chatwright_core::message::{CHUNK_BYTES, whole};
 use chatwright_core::model::{Message, Role};
 use chatwright_core::record::{
     ActionDecided, Body, CallResult, ContextCompacted, Decision, InvalidBody, MessageAssistant, MessagePart,
-    MessageSystem, MessageUser, ToolIntent, ToolResults,
+    MessageSystem, MessageUser, PromptRepaired, ToolIntent, ToolResults,
 };
 use chatwright_core::{Kind, MessageId, QueueId, Record, Seq};
 
@@ -23,6 +24,9 @@ pub struct History {
     intents: BTreeMap<(MessageId, u32), ToolIntent>,
     /// Arguments that a person put in the place of the model's, with the record that says so.
     edited: BTreeMap<(MessageId, u32), (Seq, String)>,
+    /// What stands in the place of a record, with the records that say so. The last one counts: what could still run when it was repaired
+    /// may have been torn since.
+    repaired: BTreeMap<Seq, Vec<(Seq, Vec<Message>)>>,
     parts: Vec<MessagePart>,
     strange: Option<(Seq, Kind)>,
 }
@@ -93,6 +97,7 @@ impl History {
             queued: BTreeMap::new(),
             intents: BTreeMap::new(),
             edited: BTreeMap::new(),
+            repaired: BTreeMap::new(),
             parts: Vec::new(),
             strange: None,
         }
@@ -191,6 +196,7 @@ impl History {
             Body::HistoryCut(cut) => {
                 self.items.retain(|(seq, _)| *seq < cut.from);
                 self.edited.retain(|_, (seq, _)| *seq < cut.from);
+                self.repaired.values_mut().for_each(|said| said.retain(|(seq, _)| *seq < cut.from));
                 self.anchors.retain(|anchor| anchor.seq < cut.from);
             }
             Body::ContextCleared(cleared) => {
@@ -198,6 +204,14 @@ impl History {
             }
             Body::ContextCompacted(ContextCompacted { from, summary, .. }) => {
                 self.anchors.push(Anchor { seq: record.seq, from, summary });
+            }
+            Body::PromptRepaired(PromptRepaired { repairs, .. }) => {
+                for (seq, words) in repairs {
+                    // Anything else is a note.
+                    if let Ok(messages) = serde_json::from_str(&words) {
+                        self.repaired.entry(Seq::new(seq)).or_default().push((record.seq, messages));
+                    }
+                }
             }
             Body::Unknown(unknown) if unknown.kind.is_control() => {
                 self.strange.get_or_insert((record.seq, unknown.kind));
@@ -259,8 +273,59 @@ impl History {
     }
 
     /// What a model is shown: each answer is followed by the results of all its calls in call order. A call without a
-    /// result, which no committed history has before a user's message, is answered with an error.
+    /// result, which no committed history has before a user's message, is answered with an error. What a stored repair has put in the
+    /// place of a record stands there.
     pub fn prompt(&self) -> Vec<Message> {
+        self.shown().into_iter().map(|(_, message)| message).collect()
+    }
+
+    /// The prompt as providers take it, and the repairs that are not stored yet, if it needs any: stored before the model is asked,
+    /// they hold as they are whatever later rules would make of the same records.
+    pub fn valid(&self) -> (ValidHistory, Option<PromptRepaired>) {
+        let (history, repairs) = ValidHistory::repair(self.prompt());
+        if repairs.is_empty() {
+            return (history, None);
+        }
+        let shown = self.shown().into_iter().map(|(seq, message)| (seq, vec![message]));
+        let (seqs, mut stands): (Vec<Seq>, Vec<Vec<Message>>) = shown.unzip();
+        let mended: BTreeSet<Seq> = repairs.iter().map(|repair| seqs[repair.at]).collect();
+        for repair in repairs {
+            stands[repair.at] = repair.becomes;
+        }
+        let mut by_record: BTreeMap<Seq, Vec<Message>> = BTreeMap::new();
+        for (seq, stand) in seqs.into_iter().zip(stands).filter(|(seq, _)| mended.contains(seq)) {
+            by_record.entry(seq).or_default().extend(stand);
+        }
+        let mut room = CHUNK_BYTES;
+        let words = by_record.into_iter().filter_map(|(seq, messages)| {
+            let words = serde_json::to_string(&messages).expect("messages encode").into_boxed_str();
+            // What does not fit in a record is made anew each time.
+            room =
+                room.checked_sub(serde_json::to_string(&words).map_or(usize::MAX, |json| json.len() + 32))?;
+            Some((seq.get(), words))
+        });
+        let repairs: BTreeMap<u64, Box<str>> = words.collect();
+        let repaired = PromptRepaired { rules: ValidHistory::RULES, repairs };
+        (history, (!repaired.repairs.is_empty()).then_some(repaired))
+    }
+
+    /// Whether all of these repairs are stored.
+    pub(crate) fn has_repairs(&self, repaired: &PromptRepaired) -> bool {
+        let mut repairs = repaired.repairs.iter();
+        repairs.all(|(seq, words)| {
+            let stands = self.stands(Seq::new(*seq));
+            stands.is_some_and(|stands| {
+                serde_json::from_str(words).is_ok_and(|words: Vec<Message>| words == stands)
+            })
+        })
+    }
+
+    fn stands(&self, seq: Seq) -> Option<&[Message]> {
+        Some(&self.repaired.get(&seq)?.last()?.1)
+    }
+
+    /// What a model is shown, with the records that it was made of.
+    fn shown(&self) -> Vec<(Seq, Message)> {
         let mut prompt = Vec::with_capacity(self.items.len());
         let mut outputs: BTreeMap<(MessageId, u32), &Output> = BTreeMap::new();
         for (_, item) in &self.items {
@@ -271,59 +336,52 @@ impl History {
         }
         let anchor = self.anchors.last();
         let shown = |seq: Seq| anchor.is_none_or(|anchor| seq >= anchor.from);
-        let system = self.items.iter().filter(|(_, item)| matches!(item, Item::System(_)));
-        let rest = self.items.iter().filter(|(seq, item)| shown(*seq) && !matches!(item, Item::System(_)));
-        let mut summary = anchor.map(|anchor| &anchor.summary).filter(|summary| !summary.is_empty());
-        for (_, item) in system.chain(rest) {
-            if !matches!(item, Item::System(_))
-                && let Some(summary) = summary.take()
-            {
-                prompt.push(Message::new(Role::User, summary.clone()));
-            }
-            match item {
-                Item::System(message) => prompt.push(Message::new(Role::System, message.content.clone())),
-                Item::User(message) => prompt.push(Message::new(Role::User, message.content.clone())),
-                Item::Assistant(message) => {
-                    let shown: Vec<Part> =
-                        message.content.iter().filter(|part| replayed(part)).cloned().collect();
-                    if shown.is_empty() {
-                        continue;
-                    }
-                    prompt.push(Message::new(Role::Assistant, shown));
-                    let parts: Vec<Part> = calls(&message.content)
-                        .map(|call| {
-                            let output = outputs.get(&(message.id, call.ordinal));
-                            let output = output.map_or_else(unanswered, |output| (*output).clone());
-                            let output = match self.edited(message.id, call.ordinal) {
-                                Some(input) => told(input, output),
-                                None => output,
-                            };
-                            Part::ToolResult {
-                                call_id: call.id.into(),
-                                name: call.name.into(),
-                                output,
-                                provider_executed: false,
-                                metadata: Default::default(),
-                            }
-                        })
-                        .collect();
-                    if !parts.is_empty() {
-                        prompt.push(Message::new(Role::Tool, parts));
-                    }
-                }
-                Item::Results(_) => {}
-            }
+        let summary = anchor.filter(|anchor| !anchor.summary.is_empty());
+        let is_system = |item: &Item| matches!(item, Item::System(_));
+        let system = self.items.iter().filter(|(_, item)| is_system(item));
+        let rest = self.items.iter().filter(|(seq, item)| shown(*seq) && !is_system(item));
+        let mut push = |seq: Seq, made: &dyn Fn() -> Vec<Message>| {
+            let messages = self.stands(seq).map_or_else(made, <[Message]>::to_vec);
+            prompt.extend(messages.into_iter().map(|message| (seq, message)));
+        };
+        for (seq, item) in system {
+            push(*seq, &|| self.messages(item, &outputs));
         }
-        if let Some(summary) = summary {
-            prompt.push(Message::new(Role::User, summary.clone()));
+        if let Some(Anchor { seq, summary, .. }) = summary {
+            push(*seq, &|| vec![Message::new(Role::User, summary.clone())]);
+        }
+        for (seq, item) in rest {
+            push(*seq, &|| self.messages(item, &outputs));
         }
         prompt
     }
-}
 
-/// Unsigned reasoning is shown to people and never sent back.
-fn replayed(part: &Part) -> bool {
-    !matches!(part, Part::Reasoning { metadata, .. } if metadata.is_empty()) && !part.is_blank()
+    /// What one entry of history becomes.
+    fn messages(&self, item: &Item, outputs: &BTreeMap<(MessageId, u32), &Output>) -> Vec<Message> {
+        let message = match item {
+            Item::System(message) => return vec![Message::new(Role::System, message.content.clone())],
+            Item::User(message) => return vec![Message::new(Role::User, message.content.clone())],
+            Item::Assistant(message) => message,
+            Item::Results(_) => return Vec::new(),
+        };
+        let said = sent_back(&message.content);
+        if said.is_empty() {
+            return Vec::new();
+        }
+        let results = calls(&message.content).map(|call| {
+            let output = outputs.get(&(message.id, call.ordinal));
+            let output = output.map_or_else(unanswered, |output| (*output).clone());
+            let output = match self.edited(message.id, call.ordinal) {
+                Some(input) => told(input, output),
+                None => output,
+            };
+            let (call_id, name) = (call.id.into(), call.name.into());
+            Part::ToolResult { call_id, name, output, provider_executed: false, metadata: Default::default() }
+        });
+        let results: Vec<Part> = results.collect();
+        let results = (!results.is_empty()).then(|| Message::new(Role::Tool, results));
+        [Message::new(Role::Assistant, said)].into_iter().chain(results).collect()
+    }
 }
 
 /// The model wrote other arguments, and its own message stays as it signed it.

@@ -1,7 +1,7 @@
 use chatwright_core::content::Part;
 use chatwright_core::head::{ClientType, KeyHash, Labels, Title};
 use chatwright_core::model::{FinishReason, ModelId, ReasoningEffort, Usage};
-use chatwright_core::record::{CallResult, Decision, ErrorInfo, ResultOrigin, StopReason};
+use chatwright_core::record::{CallResult, Decision, ErrorInfo, PromptRepaired, ResultOrigin, StopReason};
 use chatwright_core::tool::Effect;
 use chatwright_core::{
     ChatId, Epoch, Gen, MessageId, OpId, OrganizationId, QueueId, Seq, SessionId, Timestamp, UserId, Uuid,
@@ -418,6 +418,8 @@ pub enum Work {
     Compacted(Box<Compacted>),
     /// The attempt or the batch was stopped, because the chat is interrupting.
     Stopped(Box<Stopped>),
+    /// The prompt had to be repaired, and is stored as it will be sent.
+    Repaired(PromptRepaired),
     /// The holder still works: the watchdog moves on.
     Watch,
     /// The holder gives the chat back: it shuts down, or may not ask the provider for long.
@@ -439,6 +441,7 @@ impl Work {
             Self::Retry { .. } => Act::Retry,
             Self::Compacted(_) => Act::Compacted,
             Self::Stopped(_) => Act::Stopped,
+            Self::Repaired(_) => Act::Repaired,
             Self::Watch => Act::Watch,
             Self::Release { .. } => Act::Release,
         }

@@ -214,6 +214,8 @@ acts! {
     Compacted "compacted" always:      "?"    "~"    "~"    "~"    "R0 W" "R0 R1" "W XW" "R0 R1" "~"   "~"    "~"    "~"    "~";
     /// What ran was stopped.
     Stopped "stopped" always:          "?"    "~"    "~"    "~"    "~"    "~"    "W XW" "R0 R1" "~"    "~"    "~"    "~"    "~";
+    /// The prompt of an attempt was repaired.
+    Repaired "repaired" always:        "?"    "~"    "~"    "~"    "R0"   "R1"   "I0"   "I1"   "~"    "~"    "~"    "~"    "~";
     /// The holder still works.
     Watch "watch" always:              "?"    "~"    "~"    "~"    "R0"   "R1"   "I0"   "I1"   "~"    "~"    "~"    "~"    "~";
     /// The holder gives the chat back.

@@ -123,6 +123,12 @@ pub(crate) fn work(mut change: Change<'_>, chat: &Chat, fence: Fence, work: &Wor
         (Work::Stopped(partial), Some(kind)) if change.state.status == Status::Interrupting => {
             stopped(&mut change, fence.session, kind, partial)?;
         }
+        (Work::Repaired(repaired), Some(UnitKind::Attempt | UnitKind::Compaction)) => {
+            if change.context.history.has_repairs(repaired) {
+                return Err(NotDone::Stale);
+            }
+            change.push(repaired.clone())?;
+        }
         (Work::Watch, _) => {
             let until = change.context.now.after(change.context.rules.watchdog);
             change.wake_at = Some(until);

@@ -9,7 +9,7 @@ use chatwright_core::content::{Output, Part};
 use chatwright_core::error::{Kind, Verdict};
 use chatwright_core::head::{CallKind, ClientType, KeyHash, Labels, Status, Title, UnitKind};
 use chatwright_core::model::{FinishReason, Usage};
-use chatwright_core::record::{Decision, ResultOrigin};
+use chatwright_core::record::{Decision, PromptRepaired, ResultOrigin};
 use chatwright_core::tool::Effect;
 use chatwright_core::{ChatId, MessageId, QueueId, Seq, UserId, Uuid};
 use chatwright_engine::{
@@ -276,6 +276,10 @@ fn inputs(act: Act, table: &mut Table) -> Vec<Input> {
             let stopped = Stopped { content, model, usage, estimated: true, off: 4, results, next };
             works.push(Work::Stopped(Box::new(stopped)));
         }
+        Act::Repaired => {
+            let repairs = [(table.history.through().get(), "[]".into())].into();
+            works.push(Work::Repaired(PromptRepaired { rules: 1, repairs }));
+        }
         Act::Watch => works.push(Work::Watch),
         Act::Release => {
             works.push(Work::Release { off: 0, wait: None });
@@ -398,7 +402,7 @@ fn check(chat: &Chat, told: &str) {
 #[test]
 fn every_input_does_in_every_phase_what_the_table_says_and_nothing_else() {
     let mut seen = Seen::default();
-    let mut chance = Chance(7);
+    let mut chance = Chance(8);
     let mut been: BTreeMap<String, usize> = BTreeMap::new();
     for n in 0..100 {
         let mut table = nothing(1 + n % 3);

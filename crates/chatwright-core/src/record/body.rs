@@ -746,9 +746,10 @@ pub struct ContextCleared {
 /// Data of `prompt.repaired`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromptRepaired {
-    /// The version of the rules.
+    /// The version of the rules that made them.
     pub rules: u32,
-    /// What was done to which record, by position: the words of the rules' version.
+    /// What stands in the place of which record, by position: its messages as JSON, as they are sent from then on. Anything else
+    /// is a note.
     pub repairs: BTreeMap<u64, Box<str>>,
 }
 

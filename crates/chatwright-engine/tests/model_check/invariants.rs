@@ -2,6 +2,7 @@
 
 use chatwright_core::Record;
 use chatwright_core::head::{CallKind, Status, UnitKind};
+use chatwright_core::history::ValidHistory;
 use chatwright_core::record::{Body, CallResult, MessageAssistant, ResultOrigin};
 use chatwright_core::tool::Effect;
 use chatwright_core::{MessageId, OpId, Uuid};
@@ -92,6 +93,7 @@ pub(crate) fn of_state(rig: &Rig, world: &World, new: bool) -> Result<(), Violat
     checks! { rig, (world);
         the_head_survives_its_encoding
         history_from_where_it_is_shown_gives_the_same_prompt_as_all_of_it
+        what_a_model_is_shown_needs_no_repair
         a_live_session_brings_the_chat_to_rest
     }
 }
@@ -447,6 +449,11 @@ fn history_from_where_it_is_shown_gives_the_same_prompt_as_all_of_it(world: &Wor
     log.iter().filter(|record| record.seq >= from).for_each(|record| fold(&mut short, record));
     let (some, all) = (short.prompt(), history.prompt());
     holds(some == all, || format!("{some:?} and {all:?}"))
+}
+
+fn what_a_model_is_shown_needs_no_repair(world: &World) -> Check {
+    let prompt = ValidHistory::check(world.stored.history.prompt());
+    holds(prompt.is_ok(), || format!("{prompt:?}"))
 }
 
 fn no_call_is_started_without_a_committed_intent(world: &World) -> Check {

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -5,6 +6,7 @@ use chatwright_core::accumulator::{Accumulator, End};
 use chatwright_core::content::Part;
 use chatwright_core::error::{Cause, ErrorInfo, Failure, RetryEvent, TimeoutPhase, Verdict, classify};
 use chatwright_core::head::{OpenGen, UnitKind};
+use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{FinishReason, Message, ModelCall, ModelId, ModelPart, Role, Usage};
 use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LiveLog};
 use chatwright_engine::{Answer, Stopped, Work};
@@ -200,8 +202,9 @@ impl Held {
     /// # Errors
     /// What ended the attempt before it could be asked.
     async fn call(&mut self, open: &OpenGen, chosen: &Chosen) -> Result<ModelCall, Streamed> {
+        let history = self.valid_history(open).await?;
         if open.kind == UnitKind::Compaction {
-            return Ok(self.summary_call(chosen));
+            return Ok(Self::summary_call(chosen, history));
         }
         let deps = Arc::clone(&self.deps);
         let mut user_prompt = None;
@@ -210,7 +213,7 @@ impl Held {
             let read = self.meanwhile(open, configs.user_prompt(&owner)).await?;
             user_prompt = read.map_err(|error| Streamed::Failed(Box::new(failure::unreadable(&error))))?;
         }
-        let mut prompt = self.history.prompt();
+        let mut prompt = history.into_messages();
         if let Some(own) = user_prompt {
             // After the host's instructions, which come first.
             let at = prompt.iter().take_while(|message| message.role == Role::System).count();
@@ -223,6 +226,20 @@ impl Held {
             options.apply(&mut call);
         }
         Ok(call)
+    }
+
+    /// The history as every provider takes it. What had to be repaired is stored before it is sent, and stays as it is sent: a provider
+    /// would not find a prompt in its cache that other rules had repaired in another way.
+    async fn valid_history(&mut self, open: &OpenGen) -> Result<ValidHistory, Streamed> {
+        let (history, repaired) = self.history.valid();
+        if let Some(repaired) = repaired {
+            let records: Vec<u64> = repaired.repairs.keys().copied().collect();
+            tracing::warn!(chat = %self.id, ?records, rules = repaired.rules, "a prompt was repaired");
+            if !self.feed(open.r#gen, Work::Repaired(repaired)).await {
+                return Err(Streamed::Lost);
+            }
+        }
+        Ok(history)
     }
 
     fn verdict(&self, failure: &Failure) -> Verdict {
@@ -321,10 +338,18 @@ impl Held {
     }
 }
 
-/// What of a stopped answer is kept: everything but calls, which nobody will run.
+/// What of a stopped answer is kept: everything but calls, which nobody will run, and what the provider was still running.
 fn whole_parts(answer: &Accumulator) -> Vec<Part> {
     let mut content = answer.content();
-    content.retain(|part| !matches!(part, Part::ToolCall { provider_executed: false, .. }));
+    let result = |part: &Part| match part {
+        Part::ToolResult { call_id, provider_executed: true, .. } => Some(call_id.clone()),
+        _ => None,
+    };
+    let results: BTreeSet<Box<str>> = content.iter().filter_map(result).collect();
+    content.retain(|part| match part {
+        Part::ToolCall { id, provider_executed, .. } => *provider_executed && results.contains(id),
+        _ => true,
+    });
     content
 }
 

@@ -2,6 +2,7 @@ use chatwright_core::Seq;
 use chatwright_core::accumulator::Accumulator;
 use chatwright_core::content::Part;
 use chatwright_core::head::OpenGen;
+use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{FinishReason, Message, ModelCall, Role, Usage};
 use chatwright_engine::{Compacted, Item, Next, Summary, Work};
 
@@ -27,8 +28,8 @@ impl Held {
     }
 
     /// The whole prompt, and then what to do with it.
-    pub(super) fn summary_call(&self, chosen: &Chosen) -> ModelCall {
-        let mut prompt = self.history.prompt();
+    pub(super) fn summary_call(chosen: &Chosen, history: ValidHistory) -> ModelCall {
+        let mut prompt = history.into_messages();
         prompt.push(Message::new(Role::User, vec![Part::text(INSTRUCTION)]));
         let mut call = ModelCall::new(prompt);
         if let Some(options) = chosen.options() {
