@@ -4,6 +4,7 @@ mod attempt;
 mod batch;
 mod claim;
 mod compaction;
+mod prompt;
 mod wait;
 
 pub(crate) use claim::{dead, free_dead};

@@ -7,14 +7,14 @@ use chatwright_core::content::Part;
 use chatwright_core::error::{Cause, ErrorInfo, Failure, RetryEvent, TimeoutPhase, Verdict, classify};
 use chatwright_core::head::{OpenGen, UnitKind};
 use chatwright_core::history::ValidHistory;
-use chatwright_core::model::{FinishReason, Message, ModelCall, ModelId, ModelPart, Role, Usage};
+use chatwright_core::model::{FinishReason, ModelCall, ModelId, ModelPart, Usage};
 use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LiveLog};
 use chatwright_engine::{Answer, Stopped, Work};
 use chatwright_retry::Gate;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Drain, Held, Look};
+use super::{Drain, Held, Look, prompt};
 use crate::failure;
 use crate::models::Chosen;
 use crate::preview::Preview;
@@ -213,13 +213,8 @@ impl Held {
             let read = self.meanwhile(open, configs.user_prompt(&owner)).await?;
             user_prompt = read.map_err(|error| Streamed::Failed(Box::new(failure::unreadable(&error))))?;
         }
-        let mut prompt = history.into_messages();
-        if let Some(own) = user_prompt {
-            // After the host's instructions, which come first.
-            let at = prompt.iter().take_while(|message| message.role == Role::System).count();
-            prompt.insert(at, Message::new(Role::System, vec![Part::text(own.as_str())]));
-        }
-        let mut call = ModelCall::new(prompt);
+        let own = user_prompt.as_ref().map(|prompt| prompt.as_str());
+        let mut call = ModelCall::new(prompt::messages(history, own));
         call.tools = self.deps.registry.definitions(&self.history);
         call.reasoning_effort = self.chat.state.effort;
         if let Some(options) = chosen.options() {

@@ -6,7 +6,7 @@ use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{FinishReason, Message, ModelCall, Role, Usage};
 use chatwright_engine::{Compacted, Item, Next, Summary, Work};
 
-use super::Held;
+use super::{Held, prompt};
 use crate::failure;
 use crate::models::Chosen;
 
@@ -29,7 +29,7 @@ impl Held {
 
     /// The whole prompt, and then what to do with it.
     pub(super) fn summary_call(chosen: &Chosen, history: ValidHistory) -> ModelCall {
-        let mut prompt = history.into_messages();
+        let mut prompt = prompt::messages(history, None);
         prompt.push(Message::new(Role::User, vec![Part::text(INSTRUCTION)]));
         let mut call = ModelCall::new(prompt);
         if let Some(options) = chosen.options() {

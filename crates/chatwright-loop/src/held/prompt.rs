@@ -1,0 +1,194 @@
+//! What a model is sent of a history.
+//!
+//! A provider reads a prompt from its cache as far as it begins like one before. So everything here is a function of what is stored, and
+//! instructions stand in one order: those of the host, the user's own, then what else there is to say.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chatwright_core::content::{FileData, Output, Part};
+use chatwright_core::history::ValidHistory;
+use chatwright_core::model::{Message, Role};
+
+/// Types under `application/` that are text.
+const TEXT_TYPES: [&str; 21] = [
+    "ecmascript",
+    "graphql",
+    "javascript",
+    "json",
+    "json5",
+    "jsonl",
+    "ndjson",
+    "sql",
+    "toml",
+    "typescript",
+    "x-httpd-php",
+    "x-javascript",
+    "x-ndjson",
+    "x-perl",
+    "x-python",
+    "x-ruby",
+    "x-sh",
+    "x-toml",
+    "x-yaml",
+    "xml",
+    "yaml",
+];
+
+/// The messages of a prompt. `own` is what the user wants every model to know.
+pub(super) fn messages(history: ValidHistory, own: Option<&str>) -> Vec<Message> {
+    let mut messages = history.into_messages();
+    messages.iter_mut().for_each(read);
+    if let Some(own) = own {
+        // A valid history begins with the host's.
+        let at = messages.iter().take_while(|message| message.role == Role::System).count();
+        messages.insert(at, Message::new(Role::System, vec![Part::text(own)]));
+    }
+    messages
+}
+
+/// Puts text in the place of files that are text: few models read them as files.
+fn read(message: &mut Message) {
+    for part in &mut message.content {
+        match (message.role, part) {
+            (Role::User, part @ Part::File { .. }) => read_file(part),
+            (Role::Tool, Part::ToolResult { output, .. }) => {
+                if let Output::Media { media_type, data, text } = output
+                    && let Some(words) = text_of(media_type, data)
+                {
+                    let before = text.take().filter(|text| !text.trim().is_empty());
+                    *output = Output::Text {
+                        text: before.into_iter().chain([words]).collect::<Vec<_>>().join("\n\n"),
+                    };
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn read_file(part: &mut Part) {
+    let Part::File { media_type, name, data, metadata } = part else { return };
+    let Some(words) = text_of(media_type, data) else { return };
+    // A name is a line, whatever its owner wrote.
+    let name = name.as_deref().unwrap_or("without a name").split_whitespace().collect::<Vec<_>>().join(" ");
+    let (text, metadata) = (format!("File {name} ({media_type}):\n{words}"), std::mem::take(metadata));
+    *part = Part::Text { text, metadata };
+}
+
+fn text_of(media_type: &str, data: &FileData) -> Option<String> {
+    let FileData::Base64(data) = data else { return None };
+    let bytes = is_text(media_type).then(|| STANDARD.decode(&**data))?.ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+    // UTF-16 may be read as UTF-8, and is full of them.
+    (!text.contains('\0')).then_some(text)
+}
+
+fn is_text(media_type: &str) -> bool {
+    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match media_type.split_once('/') {
+        Some(("text", _)) => true,
+        Some(("application", kind)) => {
+            TEXT_TYPES.contains(&kind) || ["+json", "+xml", "+yaml"].iter().any(|end| kind.ends_with(end))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chatwright_core::content::Metadata;
+
+    use super::*;
+
+    fn file(media_type: &str, name: Option<&str>, bytes: &[u8]) -> Part {
+        let data = FileData::Base64(STANDARD.encode(bytes).into());
+        Part::File {
+            media_type: media_type.into(),
+            name: name.map(Into::into),
+            data,
+            metadata: Metadata::new(),
+        }
+    }
+
+    fn sent(role: Role, part: Part) -> Part {
+        let mut message = Message::new(role, vec![part]);
+        read(&mut message);
+        message.content.remove(0)
+    }
+
+    #[test]
+    fn instructions_stand_in_one_order_before_everything_else() {
+        let says = |role, text: &str| Message::new(role, vec![Part::text(text)]);
+        let history =
+            vec![says(Role::System, "host"), says(Role::User, "Hi"), says(Role::System, "host, later")];
+        let sent = messages(history.into(), Some("own"));
+        let expected = [
+            says(Role::System, "host"),
+            says(Role::System, "host, later"),
+            says(Role::System, "own"),
+            says(Role::User, "Hi"),
+        ];
+        assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn a_file_that_is_text_is_sent_as_text_under_its_name() {
+        for (media_type, name, words, expected) in [
+            ("text/csv", Some("a.csv"), "a,b", "File a.csv (text/csv):\na,b"),
+            (
+                "Application/JSON; charset=utf-8",
+                Some("a\nb.json"),
+                "{}",
+                "File a b.json (Application/JSON; charset=utf-8):\n{}",
+            ),
+            ("application/ld+json", None, "é", "File without a name (application/ld+json):\né"),
+            ("application/toml", Some("a"), "\u{feff}x = 1", "File a (application/toml):\nx = 1"),
+            ("text/x-rust", Some("a.rs"), "", "File a.rs (text/x-rust):\n"),
+        ] {
+            assert_eq!(sent(Role::User, file(media_type, name, words.as_bytes())), Part::text(expected));
+        }
+        let given = |output| Part::ToolResult {
+            call_id: "a".into(),
+            name: "read".into(),
+            output,
+            provider_executed: false,
+            metadata: Metadata::new(),
+        };
+        let media = |text: Option<&str>| Output::Media {
+            media_type: "text/plain".into(),
+            data: FileData::Base64(STANDARD.encode("words").into()),
+            text: text.map(str::to_owned),
+        };
+        assert_eq!(sent(Role::Tool, given(media(Some("Read:")))), given(Output::text("Read:\n\nwords")));
+        assert_eq!(sent(Role::Tool, given(media(None))), given(Output::text("words")));
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_stays_a_file() {
+        let address = Part::File {
+            media_type: "text/plain".into(),
+            name: None,
+            data: FileData::Url("https://example.org/a.txt".into()),
+            metadata: Metadata::new(),
+        };
+        let torn = Part::File {
+            media_type: "text/plain".into(),
+            name: None,
+            data: FileData::Base64("no base64!".into()),
+            metadata: Metadata::new(),
+        };
+        for part in [
+            file("image/svg+xml", None, b"<svg/>"),
+            file("application/pdf", None, b"%PDF"),
+            file("application/octet-stream", None, b"words"),
+            file("text/plain", None, b"\xff\xfe"),
+            file("text/plain", None, b"h\0i\0"),
+            address,
+            torn,
+        ] {
+            assert_eq!(sent(Role::User, part.clone()), part);
+            assert_eq!(sent(Role::Assistant, part.clone()), part);
+        }
+    }
+}
