@@ -484,6 +484,56 @@ mod tests {
         assert!(!serde_json::to_string(&pieces).expect("pieces encode").contains("s3cret"));
     }
 
+    /// W14.
+    #[test]
+    fn a_stopped_answer_is_whole_blocks_with_their_signatures_and_no_half_call() {
+        let signed = Metadata::from([("p".into(), json!({"signature": "s"}))]);
+        let thought = |delta: &str, metadata| ModelPart::ReasoningDelta {
+            id: "r".into(),
+            delta: delta.into(),
+            metadata,
+        };
+        let (answer, _) = fold([
+            thought("Hm", Metadata::new()),
+            text("0", "One"),
+            thought(". So.", signed.clone()),
+            ModelPart::ToolInputStart { id: "c".into(), name: "look".into(), provider_executed: false },
+            ModelPart::ToolInputDelta { id: "c".into(), delta: r#"{"at":1}"#.into() },
+            text("0", " more"),
+        ]);
+        let thought = Part::Reasoning { text: "Hm. So.".to_owned(), metadata: signed };
+        assert_eq!(answer.content(), [thought, Part::text("One more")]);
+    }
+
+    /// Blocks as their provider made them: thoughts or texts, each with its deltas, how often it begins and how often it ends.
+    fn any_blocks() -> impl Strategy<Value = Vec<(bool, Vec<String>, usize, usize)>> {
+        let deltas = proptest::collection::vec("[aé ]{0,3}", 0..4);
+        proptest::collection::vec((any::<bool>(), deltas, 1..3_usize, 0..3_usize), 1..5)
+    }
+
+    /// The parts of a block; what it says of itself comes with its last delta.
+    fn block_parts(
+        at: usize,
+        (thinks, deltas, starts, ends): &(bool, Vec<String>, usize, usize),
+    ) -> Vec<ModelPart> {
+        let id = || Box::<str>::from(at.to_string());
+        let none = Metadata::new;
+        let start = || match thinks {
+            true => ModelPart::ReasoningStart { id: id(), metadata: none() },
+            false => ModelPart::TextStart { id: id() },
+        };
+        let delta = |delta: &String| match thinks {
+            true => ModelPart::ReasoningDelta { id: id(), delta: delta.clone(), metadata: none() },
+            false => ModelPart::TextDelta { id: id(), delta: delta.clone() },
+        };
+        let end = || match thinks {
+            true => ModelPart::ReasoningEnd { id: id(), metadata: none() },
+            false => ModelPart::TextEnd { id: id(), metadata: none() },
+        };
+        let starts = (0..*starts).map(|_| start());
+        starts.chain(deltas.iter().map(delta)).chain((0..*ends).map(|_| end())).collect()
+    }
+
     fn any_part() -> impl Strategy<Value = ModelPart> {
         let id = prop_oneof![Just("0"), Just("1")].prop_map(Box::<str>::from);
         let words = "[aé😀 ]{0,4}";
@@ -549,6 +599,34 @@ mod tests {
             prop_assert_eq!(whole.content(), shredded.content());
             prop_assert_eq!(whole.cut_calls(), shredded.cut_calls());
             prop_assert_eq!(merged(pieces), merged(shreds));
+        }
+
+        /// C12, W15.
+        #[test]
+        fn blocks_stand_in_the_order_of_their_first_parts_however_they_are_interleaved(
+            blocks in any_blocks(),
+            order in proptest::collection::vec(any::<proptest::sample::Index>(), 64),
+        ) {
+            let mut blocks = blocks;
+            for (at, (_, deltas, ..)) in blocks.iter_mut().enumerate() {
+                deltas.insert(0, format!("{at}:"));
+            }
+            let said = |(thinks, deltas, ..): &(bool, Vec<String>, usize, usize)| match thinks {
+                true => Part::Reasoning { text: deltas.concat(), metadata: Metadata::new() },
+                false => Part::text(deltas.concat()),
+            };
+            let expected: Vec<Part> = blocks.iter().map(said).collect();
+            let parts = blocks.iter().enumerate().map(|(at, block)| block_parts(at, block).into_iter());
+            let mut rest: Vec<_> = parts.collect();
+            // All begin in their order.
+            let mut mixed: Vec<ModelPart> = rest.iter_mut().filter_map(Iterator::next).collect();
+            for chosen in order {
+                let at = chosen.index(rest.len());
+                mixed.extend(rest[at].next());
+            }
+            mixed.extend(rest.into_iter().flatten());
+            let (mixed, _) = fold(mixed);
+            prop_assert_eq!(mixed.content(), expected);
         }
 
         #[test]

@@ -92,7 +92,7 @@ impl ValidHistory {
         if check::check(&messages).is_ok() {
             return (Self(messages), Vec::new());
         }
-        mend::mend(messages)
+        mend::mend(&messages)
     }
 
     /// Takes messages that are valid.

@@ -17,6 +17,11 @@ pub(crate) fn parameters(schema: &Value) -> Value {
     schema
 }
 
+/// The arguments of a call as they are sent: others than an object would be refused by some servers, and the thread with them.
+pub(crate) fn arguments(input: &str) -> &str {
+    if serde_json::from_str::<Map<String, Value>>(input).is_ok() { input } else { "{}" }
+}
+
 /// The name of a tool that was called. Models make up others than they were told, and one of other letters would be refused, and
 /// the thread with it.
 pub(crate) fn tool_name(name: &str) -> String {

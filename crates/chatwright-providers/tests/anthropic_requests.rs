@@ -509,6 +509,30 @@ fn four_marks_let_the_next_request_read_this_one_from_the_cache() {
     assert_eq!(self::marks(&marked(&call), ""), [""]);
 }
 
+/// W32: whether a server caches is no matter of its name.
+#[test]
+fn a_provider_of_any_name_is_asked_to_read_what_it_was_sent_a_step_before_from_its_cache() {
+    let model = AnthropicMessages::builder("m").provider("gateway").build().expect("a valid address");
+    let mut prompt = vec![says(Role::System, "Be brief."), says(Role::User, "Look")];
+    let mut ends = Vec::new();
+    for step in 0..3 {
+        let mut call = ModelCall::new(prompt.clone());
+        call.tools = vec![tool("look")];
+        let body = model.request_body(&call);
+        let marks = marks(&body, "");
+        let last = format!("/messages/{}/content/0", 2 * step);
+        assert!(
+            ["/system/0", "/tools/0", &last].iter().all(|at| marks.contains(&(*at).to_owned())),
+            "{marks:?}"
+        );
+        // Its beginning was marked as its end the step before.
+        assert!(ends.iter().all(|end| marks.contains(end)), "{ends:?} in {marks:?}");
+        ends = vec![last];
+        prompt.push(Message::new(Role::Assistant, vec![calls("a", "{}")]));
+        prompt.push(Message::new(Role::Tool, vec![gives("a", Output::text("x"))]));
+    }
+}
+
 /// Where marks stand, in order.
 fn marks(value: &Value, under: &str) -> Vec<String> {
     fn walk(value: &Value, at: &str, found: &mut Vec<String>) {

@@ -193,9 +193,10 @@ fn nothing_of_a_recording_is_lost_and_every_signature_is_sent_back_on_its_part()
         let input = counts["promptTokenCount"].as_u64();
         assert_eq!(whole.usage(), Usage { input, output, reasoning: thoughts, ..Usage::default() }, "{name}");
 
-        let prompt = vec![Message::new(Role::Assistant, whole.content())];
+        let asked = Message::new(Role::User, vec![Part::text("Hi")]);
+        let prompt = vec![asked, Message::new(Role::Assistant, whole.content())];
         let body = model.request_body(&ModelCall::new(prompt));
-        let sent = body["contents"][0]["parts"].as_array().cloned().unwrap_or_default();
+        let sent = body["contents"][1]["parts"].as_array().cloned().unwrap_or_default();
         let parts =
             events.iter().flat_map(|event| event["candidates"][0]["content"]["parts"].as_array()).flatten();
         for part in parts.filter(|part| part.get("thoughtSignature").is_some()) {

@@ -160,6 +160,7 @@ fn results_come_first_in_the_order_of_their_calls_with_their_ids_and_files_behin
         Output::Media { media_type: "image/png".into(), data: FileData::Base64("iVBO".into()), text: None };
     let given = |id: &str| ours(json!({"id": id}));
     let sent = contents(vec![
+        says(Role::User, "Look"),
         Message::new(
             Role::Assistant,
             vec![
@@ -174,6 +175,7 @@ fn results_come_first_in_the_order_of_their_calls_with_their_ids_and_files_behin
     ]);
     let call = |id: &str| json!({"functionCall": {"name": "look", "args": {}, "id": id}});
     let expected = json!([
+        {"role": "user", "parts": [{"text": "Look"}]},
         {"role": "model", "parts": [call("a"), {"functionCall": {"name": "look", "args": {}}}, call("a")]},
         {"role": "user", "parts": [
             {"functionResponse": {"name": "look", "response": {"error": "no"}, "id": "a"}},

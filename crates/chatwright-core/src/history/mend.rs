@@ -10,7 +10,7 @@ use crate::model::{Message, Role};
 /// A message on its way, with the place of the given one that it stands for. Places never fall.
 type Placed = (usize, Message);
 
-pub(super) fn mend(given: Vec<Message>) -> (ValidHistory, Vec<Repair>) {
+pub(super) fn mend(given: &[Message]) -> (ValidHistory, Vec<Repair>) {
     let mut broken = Broken::default();
     let mut messages: Vec<Placed> = given.iter().cloned().enumerate().collect();
     messages = instructions_first(messages, &mut broken);
@@ -19,7 +19,7 @@ pub(super) fn mend(given: Vec<Message>) -> (ValidHistory, Vec<Repair>) {
     messages.retain(|(_, message)| !message.content.is_empty());
     runs_whole(&mut messages, &mut broken);
     messages.retain(|(_, message)| !message.content.is_empty());
-    let repairs = broken.repairs(&given, &messages);
+    let repairs = broken.repairs(given, &messages);
     (ValidHistory(messages.into_iter().map(|(_, message)| message).collect()), repairs)
 }
 
@@ -70,7 +70,7 @@ fn instructions_first(messages: Vec<Placed>, broken: &mut Broken) -> Vec<Placed>
 fn without_blanks(mut messages: Vec<Placed>, broken: &mut Broken) -> Vec<Placed> {
     for (at, message) in &mut messages {
         let unsigned = |part: &Part| matches!(part, Part::Reasoning { metadata, .. } if metadata.is_empty());
-        if message.content.is_empty() || message.content.iter().any(|part| part.is_blank()) {
+        if message.content.is_empty() || message.content.iter().any(Part::is_blank) {
             broken.note(*at, Rule::NothingBlank);
         }
         if message.content.iter().any(|part| unsigned(part) && !part.is_blank()) {
@@ -315,11 +315,11 @@ fn whole_runs(messages: &[Placed]) -> BTreeSet<(usize, usize)> {
         }
         for (part_at, part) in message.content.iter().enumerate() {
             match part {
-                Part::ToolCall { id, name, input, provider_executed: true, .. } => {
-                    if is_run(id, name, input) && ids.insert(&**id) {
-                        running.insert(id, (place, part_at));
-                        kept.insert((place, part_at));
-                    }
+                Part::ToolCall { id, name, input, provider_executed: true, .. }
+                    if is_run(id, name, input) && ids.insert(&**id) =>
+                {
+                    running.insert(id, (place, part_at));
+                    kept.insert((place, part_at));
                 }
                 Part::ToolResult { call_id, provider_executed: true, .. }
                     if running.remove(&**call_id).is_some() =>

@@ -46,6 +46,8 @@ fn repaired(messages: Vec<Message>) -> Vec<Message> {
 
 #[test]
 fn every_rule_that_is_broken_is_named_and_the_repair_mends_it() {
+    // What is wrong, by which rule, in which message, and what becomes of it.
+    type Row = (&'static str, Rule, usize, Vec<Message>, Vec<Message>);
     let answer = |parts: Vec<Part>| Message::new(Assistant, parts);
     let results = |parts: Vec<Part>| Message::new(Tool, parts);
     let unsigned = Part::Reasoning { text: "Hm.".to_owned(), metadata: Metadata::new() };
@@ -57,7 +59,7 @@ fn every_rule_that_is_broken_is_named_and_the_repair_mends_it() {
         provider_executed: false,
         metadata: Metadata::new(),
     };
-    let table: Vec<(&str, Rule, usize, Vec<Message>, Vec<Message>)> = vec![
+    let table: Vec<Row> = vec![
         (
             "late instructions",
             Rule::InstructionsFirst,
@@ -380,7 +382,7 @@ proptest! {
     fn what_was_repaired_is_valid_and_stays_as_it_is(messages in any_messages(12)) {
         let (history, repairs) = ValidHistory::repair(messages.clone());
         prop_assert_eq!(ValidHistory::check(history.messages().to_vec()), Ok(history.clone()));
-        prop_assert_eq!(mend(history.messages().to_vec()), (history.clone(), vec![]));
+        prop_assert_eq!(mend(history.messages()), (history.clone(), vec![]));
         prop_assert_eq!(repairs.is_empty(), ValidHistory::check(messages.clone()).is_ok());
         prop_assert_eq!(ValidHistory::repair(messages), (history, repairs));
     }

@@ -28,6 +28,11 @@ pub(super) fn contents(model: &str, prompt: &[Message]) -> Vec<Value> {
         };
         writing.push(role, message, parts);
     }
+    // A conversation may not begin with a call.
+    if writing.turns.first().is_some_and(Turn::calls) {
+        let begun = vec![Sent::Part(json!({"text": "Go on."}))];
+        writing.turns.insert(0, Turn { role: "user", parts: begun });
+    }
     writing.turns.into_iter().map(Turn::content).collect()
 }
 
@@ -59,6 +64,10 @@ enum Sent {
 }
 
 impl Turn {
+    fn calls(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Sent::Part(part) if part.get("functionCall").is_some()))
+    }
+
     fn content(mut self) -> Value {
         // Results stand first, in the order of their calls.
         self.parts.sort_by_key(|part| match part {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::server::Dialect;
 use super::{demanded_back, details};
-use crate::openai::{parameters, tool_name};
+use crate::openai::{arguments, parameters, tool_name};
 
 /// The body of a request. Options under `openai`, and under the provider's own name, are merged in at the top level untouched.
 pub(super) fn body(id: &ModelId, call: &ModelCall, dialect: Dialect) -> Value {
@@ -219,9 +219,7 @@ fn assistant(provider: &str, content: &[Part], dialect: Dialect, ids: &mut CallI
         .iter()
         .filter_map(|part| match part {
             Part::ToolCall { id, name, input, provider_executed: false, metadata } => {
-                // Arguments that are no JSON would be refused by some servers, and the thread with them.
-                let input = if serde_json::from_str::<Value>(input).is_ok() { input } else { "{}" };
-                let function = json!({"name": tool_name(name), "arguments": input});
+                let function = json!({"name": tool_name(name), "arguments": arguments(input)});
                 let mut call = json!({"id": ids.called(id), "type": "function", "function": function});
                 if let Some(extra) = metadata.get(provider).and_then(|fields| fields.get(details::CALL)) {
                     call[details::CALL] = extra.clone();

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::item::word;
 use super::{NAMESPACE, attached, item_of};
-use crate::openai::tool_name;
+use crate::openai::{arguments, tool_name};
 
 /// Most characters of the id of a call.
 const CALL_ID_CHARS_MAX: usize = 64;
@@ -103,13 +103,11 @@ impl Writing<'_> {
                 self.unanswered.push((id.clone(), call_id.clone()));
                 let mut item = extra(metadata);
                 item.remove("id");
-                // Arguments that are no JSON could be refused, and the thread with them.
-                let whole = serde_json::from_str::<serde::de::IgnoredAny>(input).is_ok();
                 item.extend(Map::from_iter([
                     ("type".to_owned(), "function_call".into()),
                     ("call_id".to_owned(), call_id.into()),
                     ("name".to_owned(), tool_name(name).into()),
-                    ("arguments".to_owned(), if whole { input.as_str().into() } else { "{}".into() }),
+                    ("arguments".to_owned(), arguments(input).into()),
                 ]));
                 Some(item.into())
             }
