@@ -18,6 +18,7 @@ use futures::StreamExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::blobs::Shown;
 use crate::deps::Deps;
 use crate::doorbell;
 use crate::failure;
@@ -32,6 +33,8 @@ pub(crate) struct Held {
     epoch: Epoch,
     chat: Chat,
     history: History,
+    /// What the model was shown of the chat's blobs.
+    shown: Shown,
     wakes: Wakes,
     drain: Drain,
     /// When the watchdog was last moved on.

@@ -13,6 +13,7 @@ use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Drain, Held, Look};
+use crate::blobs::{Aside, Keeper, has_blobs, resolve};
 use crate::failure;
 use crate::models::Chosen;
 use crate::preview::Preview;
@@ -143,7 +144,7 @@ impl Held {
         let timeouts = self.deps.settings.model_timeouts;
         let begun = Instant::now();
         let total = begun + timeouts.total;
-        let mut pieces = Vec::new();
+        let (mut pieces, mut aside) = (Vec::new(), Aside::default());
         let (mut phase, mut patience) = (TimeoutPhase::StartUp, begun + timeouts.start_up);
         loop {
             match self.concern(open.r#gen) {
@@ -170,6 +171,7 @@ impl Held {
                     if phase == TimeoutPhase::Silence {
                         patience = Instant::now() + timeouts.silence;
                     }
+                    aside.take(&part);
                     answer.push_into(part, &mut pieces);
                     if open.kind == UnitKind::Compaction {
                         // A summary is for the model; people see that there is one when it is stored.
@@ -181,7 +183,7 @@ impl Held {
                     if terminal {
                         return Streamed::Ended { output_limit: false };
                     }
-                    if answer.bytes() > self.deps.settings.attempt_bytes_max {
+                    if aside.is_over(answer.bytes(), self.deps.settings.attempt_bytes_max) {
                         return Streamed::Ended { output_limit: true };
                     }
                 }
@@ -200,8 +202,9 @@ impl Held {
     /// # Errors
     /// What ended the attempt before it could be asked.
     async fn call(&mut self, open: &OpenGen, chosen: &Chosen) -> Result<ModelCall, Streamed> {
+        let prompt = self.prompt(open).await?;
         if open.kind == UnitKind::Compaction {
-            return Ok(self.summary_call(chosen));
+            return Ok(self.summary_call(prompt, chosen));
         }
         let deps = Arc::clone(&self.deps);
         let mut user_prompt = None;
@@ -210,7 +213,7 @@ impl Held {
             let read = self.meanwhile(open, configs.user_prompt(&owner)).await?;
             user_prompt = read.map_err(|error| Streamed::Failed(Box::new(failure::unreadable(&error))))?;
         }
-        let mut call = ModelCall::new(self.history.prompt());
+        let mut call = ModelCall::new(prompt);
         if let Some(prompt) = user_prompt {
             // After the host's instructions, which come first.
             let at = call.prompt.iter().take_while(|message| message.role == Role::System).count();
@@ -222,6 +225,31 @@ impl Held {
             options.apply(&mut call);
         }
         Ok(call)
+    }
+
+    /// The history with the bytes of its blobs.
+    async fn prompt(&mut self, open: &OpenGen) -> Result<Vec<Message>, Streamed> {
+        let prompt = self.history.prompt();
+        if self.deps.ports.blobs.is_none() || !has_blobs(&prompt) {
+            return Ok(prompt);
+        }
+        let (deps, shown) = (Arc::clone(&self.deps), std::mem::take(&mut self.shown));
+        let (prompt, shown) = self.meanwhile(open, resolve(deps, self.id, prompt, shown)).await?;
+        self.shown = shown;
+        Ok(prompt)
+    }
+
+    /// The answer as records take it, or nothing if the lease is over. A shutdown waits for no blob any longer than its grace.
+    async fn fitted(&mut self, answer: &Accumulator) -> Option<Vec<Part>> {
+        let (deps, max) = (Arc::clone(&self.deps), self.deps.settings.tool_output_bytes_max);
+        let keeper = Keeper::new(&deps, self.id);
+        tokio::select! {
+            biased;
+            () = self.lease.over() => return None,
+            content = keeper.content(answer.content(), max) => return Some(content),
+            () = drained(&mut self.drain) => {}
+        }
+        Some(Keeper::in_no_time(&deps, self.id).content(answer.content(), max).await)
     }
 
     fn verdict(&self, failure: &Failure) -> Verdict {
@@ -243,9 +271,18 @@ impl Held {
         if let Streamed::Lost = streamed {
             return self.observe_end(open, AttemptEnd::Aborted, usage);
         }
+        let keeps = !summarises
+            && matches!(streamed, Streamed::Stop { .. } | Streamed::Failed(_) | Streamed::Ended { .. });
+        let content = match keeps {
+            true => self.fitted(&answer).await,
+            false => Some(Vec::new()),
+        };
+        let Some(content) = content else {
+            return self.observe_end(open, AttemptEnd::Aborted, usage);
+        };
         let next = self.next().await;
         let partial = |asked: bool| {
-            let (content, model, next) = (whole_parts(&answer), model.clone(), next.clone());
+            let (content, model, next) = (without_calls(&content), model.clone(), next.clone());
             let estimated = asked && usage.is_empty();
             Box::new(Stopped { content, model, usage, estimated, off, results: Vec::new(), next })
         };
@@ -273,13 +310,12 @@ impl Held {
                     Some(End::Finish(finish)) => finish.response_id.clone(),
                     _ => None,
                 };
-                let content = answer.content();
                 let plan = open.message.map(|id| self.deps.registry.plan(&self.history, id, &content));
                 let plan = plan.unwrap_or_default();
                 let estimated = usage.is_empty();
                 let next = next.clone();
                 let answer = Answer {
-                    content,
+                    content: content.clone(),
                     model,
                     finish,
                     output_limit,
@@ -321,10 +357,9 @@ impl Held {
 }
 
 /// What of a stopped answer is kept: everything but calls, which nobody will run.
-fn whole_parts(answer: &Accumulator) -> Vec<Part> {
-    let mut content = answer.content();
-    content.retain(|part| !matches!(part, Part::ToolCall { provider_executed: false, .. }));
-    content
+fn without_calls(content: &[Part]) -> Vec<Part> {
+    let runs = |part: &&Part| matches!(part, Part::ToolCall { provider_executed: false, .. });
+    content.iter().filter(|part| !runs(part)).cloned().collect()
 }
 
 fn ended_early(model: &dyn LanguageModel) -> Failure {

@@ -27,8 +27,8 @@ impl Held {
     }
 
     /// The whole prompt, and then what to do with it.
-    pub(super) fn summary_call(&self, chosen: &Chosen) -> ModelCall {
-        let mut call = ModelCall::new(self.history.prompt());
+    pub(super) fn summary_call(&self, prompt: Vec<Message>, chosen: &Chosen) -> ModelCall {
+        let mut call = ModelCall::new(prompt);
         call.prompt.push(Message::new(Role::User, vec![Part::text(INSTRUCTION)]));
         if let Some(options) = chosen.options() {
             options.apply(&mut call);
