@@ -285,6 +285,8 @@ enum Seen {
     Large(usize),
     /// It was not there, or could not be read.
     Lost,
+    /// There were as many blobs before it as a prompt may have.
+    Beyond,
 }
 
 /// Whether a prompt refers to blobs.
@@ -311,7 +313,7 @@ pub(crate) async fn resolve(
             Some(Seen::Large(bytes)) if bytes <= room => read(blobs, chat, &text, until).await,
             Some(seen) => seen,
             None if now_shown.0.len() < PROMPT_BLOBS_MAX => read(blobs, chat, &text, until).await,
-            None => Seen::Lost,
+            None => Seen::Beyond,
         };
         let seen = match seen {
             Seen::Base64(_, bytes) if bytes > room => Seen::Large(bytes),
@@ -326,6 +328,9 @@ pub(crate) async fn resolve(
                 tell(part, &format!("is not shown: there is no room for its {bytes} bytes"));
             }
             Seen::Lost => tell(part, "cannot be read"),
+            Seen::Beyond => {
+                tell(part, &format!("is not shown: {PROMPT_BLOBS_MAX} files are before it"));
+            }
         }
         now_shown.0.insert(text, seen);
     }

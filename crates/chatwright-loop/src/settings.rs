@@ -41,7 +41,8 @@ pub struct Settings {
     /// How long blobs may take: to be kept for one answer or one result, and to be read for one prompt. What takes longer is
     /// left out. 5 s by default.
     pub blobs_within: Duration,
-    /// Most bytes of blobs in one prompt; the oldest come first, and for the others there are words. 12 MiB by default.
+    /// Most bytes of blobs in one prompt; the oldest come first, and for the others there are words. They stay in memory while
+    /// the chat is held. 12 MiB by default.
     pub prompt_blob_bytes_max: usize,
     /// Settings of event streams.
     pub events: EventSettings,

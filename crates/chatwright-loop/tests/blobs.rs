@@ -605,6 +605,44 @@ async fn what_fits_no_prompt_is_told_and_the_oldest_come_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_prompt_reads_no_more_than_a_hundred_blobs() {
+    let (world, blobs) = (World::new(), Moody::new());
+    let process = process(&world, Some(blobs.clone()), model(1, Vec::new()), giving(Output::text("ok")));
+    let chat = process.ask("hello").await;
+    let mut asked = vec![Part::text("give")];
+    for n in 0..102 {
+        asked.push(file(FileData::Blob(blobs.put(chat, &[n]).await.expect("in memory").into())));
+    }
+    // The same once more is no other blob.
+    asked.push(asked[1].clone());
+    process.say(chat, asked).await;
+    let prompts = process.prompts();
+    let beyond = "[The file \"cat.png\" (image/png) is not shown: 100 files are before it.]";
+    let shown = &prompts[1].last().expect("the message").content;
+    assert_eq!(
+        shown[100..],
+        [file(base64(&[99])), Part::text(beyond), Part::text(beyond), file(base64(&[0]))]
+    );
+    assert_eq!(blobs.read.lock().len(), 100);
+    grows(&prompts[1..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_is_made_of_the_bytes_too() {
+    let (world, blobs) = (World::new(), Moody::new());
+    let process = process(&world, Some(blobs.clone()), model(0, Vec::new()), Vec::new());
+    let chat = process.ask("hello").await;
+    let blob = blobs.put(chat, b"bytes").await.expect("in memory");
+    process.say(chat, vec![Part::text("look"), file(FileData::Blob(blob.into()))]).await;
+    process.say(chat, vec![Part::text("thanks")]).await;
+    process.chats.compact(chat, None).await.expect("at rest");
+    until(&process.chats, chat, Status::Waiting).await;
+    let prompts = process.prompts();
+    assert_eq!(prompts.len(), 4);
+    assert!(prompts[3].iter().any(|message| message.content.contains(&file(base64(b"bytes")))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reference_of_another_chat_is_told_to_be_unreadable() {
     let (world, blobs) = (World::new(), Moody::new());
     let process = process(&world, Some(blobs.clone()), model(0, Vec::new()), Vec::new());

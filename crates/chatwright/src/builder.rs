@@ -128,7 +128,8 @@ impl Builder {
     }
 
     /// Sets where chats keep what is too large for their records: long output of tools, and large files. Without it they are cut
-    /// or left out, which the chat says.
+    /// or left out, which the chat says. A store that keeps chats may keep blobs too:
+    /// `Chatwright::builder(store.clone(), bus).blobs(store)`.
     pub fn blobs(mut self, blobs: impl Blobs) -> Self {
         self.ports.blobs = Some(Arc::new(blobs));
         self
