@@ -19,6 +19,7 @@ use chatwright_core::{BlobRef, ChatId};
 use chatwright_loop::{Asked, Chats, NewMessage, Ports, Settings};
 use chatwright_memory::MemoryBlobs;
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use common::doors::{At, Staged, Then};
@@ -162,7 +163,7 @@ fn lines(words: &str) -> String {
 struct Process {
     chats: Chats,
     model: Arc<RuleModel>,
-    _worker: tokio::task::JoinSet<()>,
+    _worker: JoinSet<()>,
 }
 
 fn process(
@@ -466,14 +467,15 @@ async fn a_shutdown_commits_what_a_tool_gave_although_its_blob_hangs() {
     let chats = Chats::new(ports, settings).expect("a valid setup");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let worker = chats.worker();
-    let run = tokio::spawn(async move { worker.run(async move { drop(stopped.await) }).await });
+    let mut run = JoinSet::new();
+    run.spawn(async move { worker.run(async move { drop(stopped.await) }).await });
     let (chat, _) = chats.create(new_chat("give")).await.expect("created");
     while !log(&chats, chat).await.contains("tool.intent") {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
     stop.send(()).expect("it runs");
-    run.await.expect("it ends");
+    run.join_next().await.expect("it runs").expect("it ends");
     let results: Vec<_> = records(&chats, chat)
         .await
         .iter()
@@ -498,7 +500,8 @@ async fn a_shutdown_commits_an_answer_although_its_blob_hangs() {
     let chats = Chats::new(ports, settings).expect("a valid setup");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let worker = chats.worker();
-    let run = tokio::spawn(async move { worker.run(async move { drop(stopped.await) }).await });
+    let mut run = JoinSet::new();
+    run.spawn(async move { worker.run(async move { drop(stopped.await) }).await });
     let (chat, _) = chats.create(new_chat("draw")).await.expect("created");
     while model.prompts.lock().is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -506,7 +509,7 @@ async fn a_shutdown_commits_an_answer_although_its_blob_hangs() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     stop.send(()).expect("it runs");
     let begun = Instant::now();
-    run.await.expect("it ends");
+    run.join_next().await.expect("it runs").expect("it ends");
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
     until(&chats, chat, Status::Waiting).await;
     let transcript = common::transcript(&chats, chat).await;
