@@ -26,8 +26,9 @@ struct Running {
     started: Vec<u32>,
     canceler: Canceler,
     cancel: Cancel,
-    /// How many calls have returned and are being kept.
+    /// How many calls have returned and are being kept, and what makes that end at once.
     returned: Arc<AtomicUsize>,
+    hurry: (Canceler, Cancel),
 }
 
 impl Held {
@@ -40,6 +41,7 @@ impl Held {
             canceler,
             cancel,
             returned: Arc::default(),
+            hurry: Canceler::new(),
         };
         let epoch = self.epoch;
         loop {
@@ -119,11 +121,11 @@ impl Held {
             self.deps.observe(&Event::ToolStarted { key, name: &spec.name });
             let (tool, call, name, deps) =
                 (Arc::clone(tool), call.clone(), spec.name.clone(), Arc::clone(&self.deps));
-            let (returned, cancel) = (Arc::clone(&running.returned), running.cancel.clone());
+            let (returned, hurry) = (Arc::clone(&running.returned), running.hurry.1.clone());
             running.tasks.spawn(async move {
                 let mut result = run(&*tool, tool_call, &call, time).await;
                 returned.fetch_add(1, Ordering::SeqCst);
-                let keeper = Keeper::new(&deps, key.chat).until_canceled(cancel);
+                let keeper = Keeper::new(&deps, key.chat).until_canceled(hurry);
                 result.output = keeper.output(result.output, max).await;
                 returned.fetch_sub(1, Ordering::SeqCst);
                 deps.observe(&Event::ToolEnded { key, name: &name, is_error: result.output.is_error() });
@@ -134,17 +136,19 @@ impl Held {
 
     /// The process shuts down: what has ended is stored, what runs is cancelled, and the chat is given back.
     async fn hand_over(&mut self, open: &OpenGen, mut running: Running) {
-        running.canceler.cancel();
         let mut results = Vec::new();
         while let Some(result) = running.tasks.try_join_next() {
             results.extend(result);
         }
         // What has returned and is being kept gives that up at its next poll, and is no call that runs.
+        running.hurry.0.cancel();
         while running.returned.load(Ordering::SeqCst) > 0
             && let Some(result) = running.tasks.join_next().await
         {
             results.extend(result);
         }
+        // Only now: what a tool says about being cancelled is no result.
+        running.canceler.cancel();
         if !results.is_empty() {
             let work = Work::Results { results, off: 0, plan: Vec::new(), next: self.next().await };
             if !self.feed(open.r#gen, work).await {
@@ -159,6 +163,7 @@ impl Held {
 
     /// The turn is stopped: tools are cancelled, may go on for their grace, and are then abandoned.
     async fn stop(&mut self, open: &OpenGen, mut running: Running) {
+        running.hurry.0.cancel();
         running.canceler.cancel();
         let grace = tokio::time::sleep(self.deps.settings.tool_grace);
         tokio::pin!(grace);
