@@ -9,7 +9,7 @@
 
 use chatwright::core::head::Status;
 use chatwright::core::record::Decision;
-use chatwright::core::tool::Effect;
+use chatwright::core::tool::{Effect, ToolSpec};
 use chatwright::core::view::Transcript;
 use chatwright::memory::MemoryBus;
 use chatwright::schemars::JsonSchema;
@@ -77,7 +77,7 @@ async fn main() -> Result<(), Error> {
 
 /// What a service would have: one per process.
 fn process(db: &str) -> Result<(Chatwright, JoinSet<()>), Error> {
-    let pay = FnTool::new("pay", "Pays somebody.", Effect::Once, pay).declare(|spec| spec.with_approval());
+    let pay = FnTool::new("pay", "Pays somebody.", Effect::Once, pay).declare(ToolSpec::with_approval);
     let chatwright = Chatwright::builder(SqliteStore::open(db)?, MemoryBus::new())
         .model("scripted", ScriptedModel::new(Script::by(model)))
         .tool(pay)
