@@ -75,6 +75,11 @@ pub fn calls(content: &[Part]) -> impl Iterator<Item = Call<'_>> {
     (0..).zip(local).map(|(ordinal, (id, name, input))| Call { ordinal, id, name, input })
 }
 
+/// Whether an answer has more in it than thoughts and white space.
+pub fn says_something(content: &[Part]) -> bool {
+    content.iter().any(|part| !matches!(part, Part::Reasoning { .. }) && !part.is_blank())
+}
+
 impl Default for History {
     /// Nothing yet, before the first record.
     fn default() -> Self {

@@ -253,21 +253,30 @@ impl Held {
             let end = AttemptEnd::Failed(verdict.kind.as_str());
             (Work::Failed { verdict, usage, partial: Some(partial(true)) }, end)
         };
-        let (work, end) = match (streamed, answer.end()) {
-            (Streamed::Lost | Streamed::Drain, _) => (Work::Release { off, wait: None }, AttemptEnd::Aborted),
-            (Streamed::Shut(wait), _) => (Work::Release { off, wait: Some(wait) }, AttemptEnd::Aborted),
-            (Streamed::Stop { asked }, _) => (Work::Stopped(partial(asked)), AttemptEnd::Interrupted),
-            (Streamed::Failed(verdict), _) => failed(verdict),
-            (Streamed::Ended { .. }, Some(End::Failure(failure))) => {
+        let nothing = match answer.end() {
+            Some(End::Finish(finish)) if !summarises => {
+                failure::no_answer(&model.provider, finish.reason, &answer.content())
+            }
+            _ => None,
+        };
+        let (work, end) = match (streamed, answer.end(), nothing) {
+            (Streamed::Lost | Streamed::Drain, ..) => {
+                (Work::Release { off, wait: None }, AttemptEnd::Aborted)
+            }
+            (Streamed::Shut(wait), ..) => (Work::Release { off, wait: Some(wait) }, AttemptEnd::Aborted),
+            (Streamed::Stop { asked }, ..) => (Work::Stopped(partial(asked)), AttemptEnd::Interrupted),
+            (Streamed::Failed(verdict), ..) => failed(verdict),
+            (Streamed::Ended { .. }, Some(End::Failure(failure)), _) => {
                 let verdict = self.verdict(failure);
                 gate.heed(&verdict);
                 failed(Box::new(verdict))
             }
-            (Streamed::Ended { output_limit }, _) if summarises => {
+            (Streamed::Ended { .. }, _, Some(verdict)) => failed(Box::new(verdict)),
+            (Streamed::Ended { output_limit }, ..) if summarises => {
                 let finish = answer.finish_reason().filter(|_| !output_limit).unwrap_or(FinishReason::Length);
                 (self.summarised(&answer, finish, next.clone()), AttemptEnd::Finished(finish))
             }
-            (Streamed::Ended { output_limit }, end) => {
+            (Streamed::Ended { output_limit }, end, None) => {
                 let finish = answer.finish_reason().unwrap_or(FinishReason::Length);
                 let response_id = match end {
                     Some(End::Finish(finish)) => finish.response_id.clone(),
