@@ -9,9 +9,11 @@ use chatwright_core::ChatId;
 use chatwright_core::content::{Metadata, Part};
 use chatwright_core::head::{State, Status};
 use chatwright_core::model::{Finish, FinishReason, ModelPart, Usage};
+use chatwright_core::port::{Event, Observer};
 use chatwright_core::record::{AttemptEnded, AttemptFailed, Body, Outcome, StopReason};
 use chatwright_core::tool::Effect;
 use chatwright_loop::{Chats, Settings};
+use parking_lot::Mutex;
 
 use common::{
     CountTool, RuleModel, World, call, finish, new_chat, records, say, text, transcript, until, work,
@@ -194,4 +196,32 @@ async fn what_an_answer_cost_is_stored_as_its_provider_told_it() {
         };
         assert_eq!((usage, stored), (told, estimated));
     }
+}
+
+/// Keeps what providers warned of.
+#[derive(Default)]
+struct Warnings(Mutex<Vec<Vec<String>>>);
+
+impl Observer for Warnings {
+    fn observe(&self, event: &Event<'_>) {
+        if let Event::Warned { warnings, .. } = event {
+            self.0.lock().push(warnings.to_vec());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_provider_warns_of_is_told() {
+    let world = World::new();
+    let warned = ModelPart::Warnings(vec!["top_k is left out".into(), "so is seed".into()]);
+    let (model, _) = first([vec![warned], say("Hi.")].concat());
+    let warnings = Arc::new(Warnings::default());
+    let mut ports = world.ports(model, vec![]);
+    ports.observers = vec![warnings.clone()];
+    let chats = Chats::new(ports, Settings::default()).expect("a valid setup");
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    assert_eq!(transcript(&chats, chat).await, ["user: hello", "model: Hi."]);
+    assert_eq!(*warnings.0.lock(), [["top_k is left out", "so is seed"]]);
 }

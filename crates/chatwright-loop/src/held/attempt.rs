@@ -240,6 +240,7 @@ impl Held {
         let summarises = open.kind == UnitKind::Compaction;
         // Nothing of a summary is shown while it is written.
         let (usage, off) = (answer.usage(), if summarises { 0 } else { answer.units() });
+        self.observe_warnings(open, answer.warnings());
         if let Streamed::Lost = streamed {
             return self.observe_end(open, AttemptEnd::Aborted, usage);
         }
@@ -322,6 +323,14 @@ impl Held {
         let (delay, wall) = (at.since(now), self.deps.ports.clock.now().into());
         let retry = RetryEvent::new(error, self.chat.state.failures, delay, wall);
         self.deps.observe(&Event::RetryScheduled { chat: self.id, r#gen: open.r#gen, retry: &retry });
+    }
+
+    /// What is not done as it was asked for must not go unnoticed.
+    fn observe_warnings(&self, open: &OpenGen, warnings: &[String]) {
+        if !warnings.is_empty() {
+            tracing::debug!(chat = %self.id, r#gen = %open.r#gen, ?warnings, "a provider warns of a request");
+            self.deps.observe(&Event::Warned { chat: self.id, r#gen: open.r#gen, warnings });
+        }
     }
 
     fn observe_end(&self, open: &OpenGen, end: AttemptEnd<'_>, usage: Usage) {
