@@ -119,11 +119,12 @@ impl Held {
 
     /// The process shuts down: what has ended is stored, what runs is cancelled, and the chat is given back.
     async fn hand_over(&mut self, open: &OpenGen, mut running: Running) {
-        running.canceler.cancel();
         let mut results = Vec::new();
         while let Some(result) = running.tasks.try_join_next() {
             results.extend(result);
         }
+        // Only now: what a tool says about being cancelled is no result.
+        running.canceler.cancel();
         if !results.is_empty() {
             let work = Work::Results { results, off: 0, plan: Vec::new(), next: self.next().await };
             if !self.feed(open.r#gen, work).await {
