@@ -54,6 +54,12 @@ fn words(words: &str) -> ModelPart {
     ModelPart::TextDelta { id: "t".into(), delta: words.to_owned() }
 }
 
+/// The end of a text that has no words and yet is kept, for its provider wants it back.
+fn signature() -> ModelPart {
+    let metadata = Metadata::from([("google".into(), serde_json::json!({"thought_signature": "x"}))]);
+    ModelPart::TextEnd { id: "t".into(), metadata }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_words_that_nobody_meant_is_tried_again() {
     use FinishReason::{Error, Other, ToolCalls, Unknown};
@@ -62,6 +68,7 @@ async fn an_answer_without_words_that_nobody_meant_is_tried_again() {
         (vec![thought("hm")], Unknown),
         (vec![words("")], Unknown),
         (vec![words(" \n")], Unknown),
+        (vec![signature()], Unknown),
         (vec![], ToolCalls),
         (vec![thought("I should call")], Other),
         (vec![], Error),
@@ -92,6 +99,7 @@ async fn a_turn_that_ends_with_less_than_an_answer_says_why() {
         (vec![], Stop, StopReason::Empty),
         (vec![thought("hm")], Stop, StopReason::Empty),
         (vec![words("\n")], Stop, StopReason::Empty),
+        (vec![signature()], Stop, StopReason::Empty),
         (vec![], Length, StopReason::Length),
         (vec![words("Once upon")], Length, StopReason::Length),
         (vec![], ContentFilter, StopReason::ContentFilter),
