@@ -230,6 +230,8 @@ fn cut(output: Output, max: usize) -> Output {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -240,5 +242,29 @@ mod tests {
         assert!(text.len() <= 300 && text.starts_with("éé") && text.ends_with("éé"), "{text}");
         assert!(text.contains("bytes left out"));
         assert_eq!(cut(Output::text("short"), 300), Output::text("short"));
+    }
+
+    proptest! {
+        #[test]
+        fn output_of_any_length_stays_within_its_bound_and_keeps_both_ends(
+            words in "[a-zé😀]{1,9}",
+            times in 1..2_000_usize,
+            max in 200..4_000_usize,
+        ) {
+            let whole = words.repeat(times);
+            for output in [Output::text(whole.clone()), Output::error(whole.clone())] {
+                let (Output::Text { text } | Output::Error { text }) = cut(output, max) else { panic!("text stays text") };
+                prop_assert!(text.len() <= max, "{} of {max}", text.len());
+                if whole.len() <= max {
+                    prop_assert_eq!(&text, &whole);
+                    continue;
+                }
+                let (head, rest) = text.split_once("\n[… ").expect("it says so");
+                let (missing, tail) = rest.split_once(" bytes left out …]\n").expect("it says how much");
+                prop_assert!(whole.starts_with(head) && whole.ends_with(tail) && !head.is_empty() && !tail.is_empty());
+                prop_assert_eq!(missing.parse::<usize>().expect("a number"), whole.len() - head.len() - tail.len());
+                prop_assert!(text.len() + 140 > max, "no more is left out than must be: {} of {}", text.len(), max);
+            }
+        }
     }
 }
