@@ -276,7 +276,13 @@ async fn a_live_log_that_panics_ends_the_request_and_the_chat_goes_on() {
     let chats = Chats::new(ports, Settings::default()).expect("a valid setup");
     let _worker = work(&chats);
     let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+    let begun = tokio::time::Instant::now();
     until(&chats, chat, Status::Waiting).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "not when somebody looks after it: {:?}",
+        begun.elapsed()
+    );
     // Were it still open, the second request would have panicked.
     assert_eq!(model.calls.load(Ordering::SeqCst), 2);
     assert_eq!(transcript(&chats, chat).await, ["user: hello", "model: At last."]);
