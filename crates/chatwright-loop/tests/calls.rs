@@ -271,7 +271,6 @@ async fn arguments_are_stored_and_sent_back_as_the_model_wrote_them() {
     let chats = process(&world, model.clone(), |ports| ports.tools = vec![Timed::new("read", Effect::Pure)]);
     let _worker = work(&chats);
     let (chat, _) = chats.create(new_chat("go")).await.expect("created");
-    sleep(Duration::from_secs(70)).await;
     until(&chats, chat, Status::Waiting).await;
     let inputs = |content: &[Part]| -> Vec<String> {
         let input = |part: &Part| match part {
