@@ -380,6 +380,8 @@ fn tell(part: &mut Part, what: &str) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -419,5 +421,24 @@ mod tests {
             aside.take(&item(FILE_BYTES_MAX + 4));
         }
         assert!(aside.is_over(0, 100), "the files alone are too much");
+    }
+
+    proptest! {
+        #[test]
+        fn output_of_any_length_stays_within_its_bound_and_keeps_both_ends(
+            words in "[a-zé😀]{1,9}",
+            times in 1..2_000_usize,
+            max in 200..4_000_usize,
+        ) {
+            let whole = words.repeat(times);
+            prop_assume!(whole.len() > max);
+            let text = cut(&whole, max, &Kept::Nowhere);
+            prop_assert!(text.len() <= max, "{} of {max}", text.len());
+            let (head, rest) = text.split_once("\n[… ").expect("it says so");
+            let (missing, tail) = rest.split_once(" bytes left out …]\n").expect("it says how much");
+            prop_assert!(whole.starts_with(head) && whole.ends_with(tail) && !head.is_empty() && !tail.is_empty());
+            prop_assert_eq!(missing.parse::<usize>().expect("a number"), whole.len() - head.len() - tail.len());
+            prop_assert!(text.len() + 140 > max, "no more is left out than must be: {} of {}", text.len(), max);
+        }
     }
 }

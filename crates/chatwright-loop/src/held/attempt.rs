@@ -268,6 +268,7 @@ impl Held {
         let summarises = open.kind == UnitKind::Compaction;
         // Nothing of a summary is shown while it is written.
         let (usage, off) = (answer.usage(), if summarises { 0 } else { answer.units() });
+        self.observe_warnings(open, answer.warnings());
         if let Streamed::Lost = streamed {
             return self.observe_end(open, AttemptEnd::Aborted, usage);
         }
@@ -290,21 +291,30 @@ impl Held {
             let end = AttemptEnd::Failed(verdict.kind.as_str());
             (Work::Failed { verdict, usage, partial: Some(partial(true)) }, end)
         };
-        let (work, end) = match (streamed, answer.end()) {
-            (Streamed::Lost | Streamed::Drain, _) => (Work::Release { off, wait: None }, AttemptEnd::Aborted),
-            (Streamed::Shut(wait), _) => (Work::Release { off, wait: Some(wait) }, AttemptEnd::Aborted),
-            (Streamed::Stop { asked }, _) => (Work::Stopped(partial(asked)), AttemptEnd::Interrupted),
-            (Streamed::Failed(verdict), _) => failed(verdict),
-            (Streamed::Ended { .. }, Some(End::Failure(failure))) => {
+        let nothing = match answer.end() {
+            Some(End::Finish(finish)) if !summarises => {
+                failure::no_answer(&model.provider, finish.reason, &answer.content())
+            }
+            _ => None,
+        };
+        let (work, end) = match (streamed, answer.end(), nothing) {
+            (Streamed::Lost | Streamed::Drain, ..) => {
+                (Work::Release { off, wait: None }, AttemptEnd::Aborted)
+            }
+            (Streamed::Shut(wait), ..) => (Work::Release { off, wait: Some(wait) }, AttemptEnd::Aborted),
+            (Streamed::Stop { asked }, ..) => (Work::Stopped(partial(asked)), AttemptEnd::Interrupted),
+            (Streamed::Failed(verdict), ..) => failed(verdict),
+            (Streamed::Ended { .. }, Some(End::Failure(failure)), _) => {
                 let verdict = self.verdict(failure);
                 gate.heed(&verdict);
                 failed(Box::new(verdict))
             }
-            (Streamed::Ended { output_limit }, _) if summarises => {
+            (Streamed::Ended { .. }, _, Some(verdict)) => failed(Box::new(verdict)),
+            (Streamed::Ended { output_limit }, ..) if summarises => {
                 let finish = answer.finish_reason().filter(|_| !output_limit).unwrap_or(FinishReason::Length);
                 (self.summarised(&answer, finish, next.clone()), AttemptEnd::Finished(finish))
             }
-            (Streamed::Ended { output_limit }, end) => {
+            (Streamed::Ended { output_limit }, end, None) => {
                 let finish = answer.finish_reason().unwrap_or(FinishReason::Length);
                 let response_id = match end {
                     Some(End::Finish(finish)) => finish.response_id.clone(),
@@ -349,6 +359,14 @@ impl Held {
         let (delay, wall) = (at.since(now), self.deps.ports.clock.now().into());
         let retry = RetryEvent::new(error, self.chat.state.failures, delay, wall);
         self.deps.observe(&Event::RetryScheduled { chat: self.id, r#gen: open.r#gen, retry: &retry });
+    }
+
+    /// What is not done as it was asked for must not go unnoticed.
+    fn observe_warnings(&self, open: &OpenGen, warnings: &[String]) {
+        if !warnings.is_empty() {
+            tracing::debug!(chat = %self.id, r#gen = %open.r#gen, ?warnings, "a provider warns of a request");
+            self.deps.observe(&Event::Warned { chat: self.id, r#gen: open.r#gen, warnings });
+        }
     }
 
     fn observe_end(&self, open: &OpenGen, end: AttemptEnd<'_>, usage: Usage) {
