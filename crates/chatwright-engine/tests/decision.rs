@@ -23,7 +23,7 @@ use chatwright_engine::{
 };
 use proptest::prelude::*;
 
-use table::{ME, OTHER, Table, failed};
+use table::{CHAT, ME, OTHER, Table, failed};
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -359,9 +359,21 @@ fn decides(input: &Input) -> bool {
     matches!(input, Input::Claim(..)) || matches!(input, Input::Work(_, _, work) if decides(work))
 }
 
-/// What the engine makes of an input, as text: steps that are the same look the same.
+/// What the engine makes of an input, as text: the head, every record, the receipt, or why not.
 fn made(table: &Table, history: &History, input: &Input) -> String {
-    format!("{:?}", step(table.chat.as_ref(), input, history, table.now, &table.rules))
+    let made = step(table.chat.as_ref(), input, history, table.now, &table.rules).and_then(|step| {
+        let receipt = step.receipt.clone();
+        Ok((step.commit(CHAT, table.chat.as_ref())?, receipt))
+    });
+    match made {
+        Ok((commit, receipt)) => {
+            let records =
+                commit.records().iter().map(|record| format!("{} {}\n", record.kind, record.body.as_str()));
+            let records: String = records.collect();
+            format!("{:?} {}\n{records}{receipt:?}", commit.head(), commit.head().state.as_str())
+        }
+        Err(refused) => format!("{refused:?}"),
+    }
 }
 
 fn bodies(table: &Table, from: usize) -> Vec<Body> {

@@ -452,7 +452,7 @@ async fn a_tool_that_must_be_alone_runs_beside_no_other_call_whatever_a_model_ca
         for record in records(&chats, chat).await {
             match record.open().expect("ours").body {
                 Body::ToolIntent(intent) => {
-                    of_message.entry(intent.message).or_default().push(intent.name.to_string())
+                    of_message.entry(intent.message).or_default().push(intent.name.to_string());
                 }
                 Body::MessageAssistant(message) => {
                     let count =
