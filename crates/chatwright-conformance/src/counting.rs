@@ -3,15 +3,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use chatwright_core::config::{ConfigKey, ConfigKind, ConfigRow};
 use chatwright_core::port::{
-    ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, StoreError,
+    Blobs, ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, StoreError,
 };
-use chatwright_core::{ChatId, Commit, Head, Json, Record, Revision, Seq, SessionId};
+use chatwright_core::{BlobRef, ChatId, Commit, Head, Json, Record, Revision, Seq, SessionId};
 
 /// A store that counts its calls.
 #[derive(Debug)]
 pub struct Counting<S> {
     inner: S,
-    calls: [AtomicU64; 10],
+    calls: [AtomicU64; 13],
 }
 
 /// How often each method was called.
@@ -37,6 +37,12 @@ pub struct Calls {
     pub configs: u64,
     /// Calls of `write_config`.
     pub write_config: u64,
+    /// Calls of `put`.
+    pub put: u64,
+    /// Calls of `get`.
+    pub get: u64,
+    /// Calls of `delete_chat`.
+    pub delete_chat: u64,
 }
 
 impl<S> Counting<S> {
@@ -47,9 +53,36 @@ impl<S> Counting<S> {
 
     /// The calls so far.
     pub fn calls(&self) -> Calls {
-        let [head, commit, records, due, held, revisions, purge, config, configs, write_config] =
-            self.calls.each_ref().map(|count| count.load(Ordering::Relaxed));
-        Calls { head, commit, records, due, held, revisions, purge, config, configs, write_config }
+        let [
+            head,
+            commit,
+            records,
+            due,
+            held,
+            revisions,
+            purge,
+            config,
+            configs,
+            write_config,
+            put,
+            get,
+            delete_chat,
+        ] = self.calls.each_ref().map(|count| count.load(Ordering::Relaxed));
+        Calls {
+            head,
+            commit,
+            records,
+            due,
+            held,
+            revisions,
+            purge,
+            config,
+            configs,
+            write_config,
+            put,
+            get,
+            delete_chat,
+        }
     }
 
     fn count(&self, method: usize) -> &S {
@@ -119,5 +152,20 @@ impl<S: ConfigWriter> ConfigWriter for Counting<S> {
         value: Option<&Json>,
     ) -> Result<ConfigWrite, StoreError> {
         self.count(9).write_config(key, expected, value).await
+    }
+}
+
+#[async_trait]
+impl<S: Blobs> Blobs for Counting<S> {
+    async fn put(&self, chat: ChatId, bytes: &[u8]) -> Result<BlobRef, StoreError> {
+        self.count(10).put(chat, bytes).await
+    }
+
+    async fn get(&self, chat: ChatId, blob: &BlobRef) -> Result<Option<Vec<u8>>, StoreError> {
+        self.count(11).get(chat, blob).await
+    }
+
+    async fn delete_chat(&self, chat: ChatId) -> Result<(), StoreError> {
+        self.count(12).delete_chat(chat).await
     }
 }

@@ -3,16 +3,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chatwright_core::config::{ConfigKey, ConfigKind, ConfigRow};
 use chatwright_core::port::{
-    ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, StoreError, StoreErrorKind,
+    Blobs, ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, StoreError,
+    StoreErrorKind,
 };
-use chatwright_core::{ChatId, Commit, Head, Json, Record, Revision, Seq, SessionId};
+use chatwright_core::{BlobRef, ChatId, Commit, Head, Json, Record, Revision, Seq, SessionId};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::Chance;
 
 /// A store that fails by chance: before the work, after it, or so that the work happens later than the answer. All
-/// three are what a caller must expect of [`CommitError::Store`], and of an error of a write of the configuration.
+/// three are what a caller must expect of [`CommitError::Store`], and of an error of a write of the configuration or of a blob.
 pub struct Flaky<S> {
     inner: Arc<S>,
     rates: FlakyRates,
@@ -145,6 +146,25 @@ impl<S: ConfigWriter> ConfigWriter for Flaky<S> {
             Box::pin(async move { drop(inner.write_config(&key, expected, value.as_ref()).await) })
         };
         self.write(self.inner.write_config(key, expected, value), later).await
+    }
+}
+
+#[async_trait]
+impl<S: Blobs> Blobs for Flaky<S> {
+    async fn put(&self, chat: ChatId, bytes: &[u8]) -> Result<BlobRef, StoreError> {
+        let later = |inner: Arc<S>| -> BoxFuture<'static, ()> {
+            let bytes = bytes.to_vec();
+            Box::pin(async move { drop(inner.put(chat, &bytes).await) })
+        };
+        self.write(self.inner.put(chat, bytes), later).await
+    }
+
+    async fn get(&self, chat: ChatId, blob: &BlobRef) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(self.inner.get(chat, blob)).await
+    }
+
+    async fn delete_chat(&self, chat: ChatId) -> Result<(), StoreError> {
+        self.read(self.inner.delete_chat(chat)).await
     }
 }
 

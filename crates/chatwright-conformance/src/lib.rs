@@ -23,6 +23,7 @@
 //! | [`chat_directory!`] | [`ChatDirectory`](chatwright_core::port::ChatDirectory) | a store that is its own directory |
 //! | [`session_store!`] | [`SessionStore`](chatwright_core::port::SessionStore) | one whose clock runs |
 //! | [`config_store!`] | [`ConfigWriter`](chatwright_core::port::ConfigWriter) | one that its connections share, or `volatile` |
+//! | [`blobs!`] | [`Blobs`](chatwright_core::port::Blobs) | one that its connections share, or `volatile` |
 //! | [`bus!`] | [`Bus`](chatwright_core::port::Bus) | a [`BusRig`](bus::BusRig), for example [`PlainBus`](bus::PlainBus) |
 //! | [`live_log!`] | [`LiveLog`](chatwright_core::port::LiveLog) | one in its writer's memory says `writer_memory` |
 //! | [`language_model!`] | [`LanguageModel`](chatwright_core::port::LanguageModel) | a [`ModelRig`](language_model::ModelRig) |
@@ -43,6 +44,7 @@
 
 extern crate self as chatwright_conformance;
 
+pub mod blobs;
 pub mod bus;
 pub mod chat_directory;
 pub mod chat_store;

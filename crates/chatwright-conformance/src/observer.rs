@@ -50,6 +50,7 @@ fn each_event(chat: ChatId, tell: &mut dyn FnMut(&Event<'_>)) {
         tell(&Event::ToolEnded { key, name: text, is_error: true });
         tell(&Event::TurnStarted { chat, op: OpId::from_uuid(id) });
         tell(&Event::AttemptStarted { chat, r#gen, model: &model });
+        tell(&Event::Warned { chat, r#gen, warnings: &[text.to_owned(), text.to_owned()] });
         let ends = [
             AttemptEnd::Finished(FinishReason::Stop),
             AttemptEnd::Finished(FinishReason::Unknown),

@@ -3,9 +3,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chatwright_core::config::{ConfigKey, ConfigKind, ConfigRow};
 use chatwright_core::port::{
-    ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, StoreError,
+    Blobs, ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, StoreError,
 };
-use chatwright_core::{ChatId, Commit, Head, Json, Record, Revision, Seq, SessionId};
+use chatwright_core::{BlobRef, ChatId, Commit, Head, Json, Record, Revision, Seq, SessionId};
 
 use crate::Chance;
 
@@ -95,5 +95,20 @@ impl<S: ConfigWriter> ConfigWriter for Slow<S> {
         value: Option<&Json>,
     ) -> Result<ConfigWrite, StoreError> {
         self.around(self.inner.write_config(key, expected, value)).await
+    }
+}
+
+#[async_trait]
+impl<S: Blobs> Blobs for Slow<S> {
+    async fn put(&self, chat: ChatId, bytes: &[u8]) -> Result<BlobRef, StoreError> {
+        self.around(self.inner.put(chat, bytes)).await
+    }
+
+    async fn get(&self, chat: ChatId, blob: &BlobRef) -> Result<Option<Vec<u8>>, StoreError> {
+        self.around(self.inner.get(chat, blob)).await
+    }
+
+    async fn delete_chat(&self, chat: ChatId) -> Result<(), StoreError> {
+        self.around(self.inner.delete_chat(chat)).await
     }
 }

@@ -107,7 +107,7 @@ pub enum FileData {
     Base64(Box<str>),
     /// An address that the provider reads.
     Url(Box<str>),
-    /// A reference into the host's blob store, scoped by chat.
+    /// A [`BlobRef`](crate::BlobRef) of the chat: the bytes are in [`Blobs`](crate::port::Blobs).
     Blob(Box<str>),
 }
 

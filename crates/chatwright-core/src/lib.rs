@@ -23,6 +23,7 @@
 //! ```
 
 pub mod accumulator;
+pub mod blob;
 pub mod cancel;
 pub mod commit;
 pub mod config;
@@ -47,6 +48,7 @@ pub mod view;
 pub use chatwright_error as error;
 pub use uuid::Uuid;
 
+pub use blob::BlobRef;
 pub use cancel::{Cancel, Canceler};
 pub use commit::{Commit, InvalidCommit};
 pub use head::{Head, HeadDraft};

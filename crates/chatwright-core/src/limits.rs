@@ -55,6 +55,8 @@ pub const BUS_FRAME_BYTES_MAX: usize = 4_096;
 pub const BUS_TOPIC_BYTES_MAX: usize = 128;
 /// Most bytes of a session's address.
 pub const ADDRESS_BYTES_MAX: usize = 512;
+/// Most bytes of a blob.
+pub const BLOB_BYTES_MAX: usize = 8 * MIB;
 /// Most bytes of a value of the configuration.
 pub const CONFIG_BYTES_MAX: usize = 256 * KIB;
 /// Most bytes of what a user wants every model to know.

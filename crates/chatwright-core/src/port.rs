@@ -4,6 +4,7 @@
 //! test for each. All ports are dyn-compatible and used as `Arc<dyn …>`. No atomicity between two ports is promised or
 //! used: the chat's log is the truth, and everything else follows it.
 
+mod blobs;
 mod bus;
 mod chat_store;
 mod clock;
@@ -18,6 +19,7 @@ mod observer;
 mod session_store;
 mod tool;
 
+pub use blobs::Blobs;
 pub use bus::{Bus, BusError, BusFrames, Delivery, Topic};
 pub use chat_store::{Actual, ChatStore, CommitError, Due, DueAfter};
 pub use clock::{Clock, Ids};

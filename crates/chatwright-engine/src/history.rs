@@ -79,6 +79,15 @@ pub fn calls(content: &[Part]) -> impl Iterator<Item = Call<'_>> {
     (0..).zip(local).map(|(ordinal, (id, name, input))| Call { ordinal, id, name, input })
 }
 
+/// Whether an answer has more in it than thoughts, sources and white space, signed or not.
+pub fn says_something(content: &[Part]) -> bool {
+    content.iter().any(|part| match part {
+        Part::Reasoning { .. } | Part::Source { .. } => false,
+        Part::Text { text, .. } => !text.trim().is_empty(),
+        _ => true,
+    })
+}
+
 impl Default for History {
     /// Nothing yet, before the first record.
     fn default() -> Self {

@@ -12,7 +12,7 @@ use chatwright_error::Verdict;
 use chatwright_retry::{Decision, decide};
 
 use crate::change::{Change, Runner, poisoned, unknown_outcome};
-use crate::history::calls;
+use crate::history::{calls, says_something};
 use crate::input::{Answer, Claim, Compacted, Fence, Free, Plan, Stopped, TurnEnd, Work, synthetic};
 use crate::step::Step;
 use crate::table::{Act, Phase};
@@ -272,6 +272,8 @@ fn answered(change: &mut Change<'_>, fence: Fence, answer: &Answer) -> Result<()
         _ if answer.content.is_empty() => Some(StopReason::Empty),
         _ if change.state.calls_in.is_some() || !answer.plan.is_empty() => None,
         FinishReason::Pause => None,
+        // Thoughts alone are nothing that anybody asked for.
+        _ if !says_something(&answer.content) => Some(StopReason::Empty),
         _ => Some(StopReason::Complete),
     };
     match reason {

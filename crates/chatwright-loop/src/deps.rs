@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chatwright_core::port::{
-    Bus, ChatStore, Clock, Event, Ids, LanguageModel, LiveLog, Observer, SessionStore, Tool,
+    Blobs, Bus, ChatStore, Clock, Event, Ids, LanguageModel, LiveLog, Observer, SessionStore, Tool,
 };
 
 use chatwright_core::tool::ToolSpec;
@@ -27,6 +27,9 @@ pub struct Ports {
     pub bus: Arc<dyn Bus>,
     /// The live previews of this process.
     pub live: Arc<dyn LiveLog>,
+    /// Where chats keep what is too large for their records. Without it long output of tools is cut, and large files are
+    /// left out; a reference to a blob in a prompt goes to the model as it is.
+    pub blobs: Option<Arc<dyn Blobs>>,
     /// Time of this process.
     pub clock: Arc<dyn Clock>,
     /// New ids.

@@ -3,9 +3,11 @@
 use std::fmt;
 
 use chatwright_config::{ConfigError, FillError, ReadError};
+use chatwright_core::content::Part;
 use chatwright_core::error::{Advice, Kind, Reason, Verdict};
 use chatwright_core::model::FinishReason;
 use chatwright_core::port::Unresolved;
+use chatwright_engine::{calls, says_something};
 
 use crate::models::NoModel;
 
@@ -64,6 +66,20 @@ pub(crate) fn no_summary(finish: FinishReason, blank: bool) -> Option<Verdict> {
         _ => return None,
     };
     Some(Verdict::of(kind).with_message(&format!("The conversation could not be summarised: {why}.")))
+}
+
+/// An answer that ended without words, and not because the model was done: the provider lost it, or ended it for an error of its
+/// own. Whole calls are an answer.
+pub(crate) fn no_answer(provider: &str, finish: FinishReason, content: &[Part]) -> Option<Verdict> {
+    let has_calls = calls(content).next().is_some();
+    let is_lost = match finish {
+        FinishReason::Error => !has_calls,
+        FinishReason::ToolCalls | FinishReason::Other | FinishReason::Unknown => !says_something(content),
+        _ => false,
+    };
+    let verdict = Verdict::of(Kind::Generic).with_reason(Reason::NoOutput).with_advice(Advice::Retry);
+    is_lost
+        .then(|| verdict.with_provider(provider).with_detail(&format!("The answer ended with {finish:?}.")))
 }
 
 pub(crate) fn internal(error: &crate::feed::Failed) -> Verdict {

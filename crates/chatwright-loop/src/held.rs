@@ -19,6 +19,7 @@ use futures::StreamExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::blobs::Shown;
 use crate::deps::Deps;
 use crate::doorbell;
 use crate::failure;
@@ -33,6 +34,8 @@ pub(crate) struct Held {
     epoch: Epoch,
     chat: Chat,
     history: History,
+    /// What the model was shown of the chat's blobs.
+    shown: Shown,
     wakes: Wakes,
     drain: Drain,
     /// When the watchdog was last moved on.

@@ -14,6 +14,7 @@
 //! println!("{chat} begins at {}", clock.now());
 //! ```
 
+mod blobs;
 mod calls;
 mod chats;
 mod deps;

@@ -36,8 +36,14 @@ pub struct Settings {
     pub flush_bytes: usize,
     /// Most bytes that one attempt may produce. 3 MiB by default, and at most.
     pub attempt_bytes_max: usize,
-    /// Longer tool output is cut in its middle. 64 KiB by default.
+    /// Longer tool output is cut in its middle, and goes whole to the blobs, if there are any. 64 KiB by default.
     pub tool_output_bytes_max: usize,
+    /// How long blobs may take: to be kept for one answer or one result, and to be read for one prompt. What takes longer is
+    /// left out. 5 s by default.
+    pub blobs_within: Duration,
+    /// Most bytes of blobs in one prompt; the oldest come first, and for the others there are words. They stay in memory while
+    /// the chat is held. 12 MiB by default.
+    pub prompt_blob_bytes_max: usize,
     /// Settings of event streams.
     pub events: EventSettings,
     /// Where other replicas read this one's live logs.
@@ -63,6 +69,8 @@ impl Default for Settings {
             flush_bytes: 2 * 1024,
             attempt_bytes_max: limits::ATTEMPT_BYTES_MAX,
             tool_output_bytes_max: 64 * 1024,
+            blobs_within: Duration::from_secs(5),
+            prompt_blob_bytes_max: 12 * 1024 * 1024,
             events: EventSettings::default(),
             address: None,
             incarnation: String::new(),

@@ -13,6 +13,7 @@
 //! let (store, bus) = (MemoryStore::new(clock), MemoryBus::new());
 //! ```
 
+mod blobs;
 mod bus;
 mod chats;
 mod clock;
@@ -21,6 +22,7 @@ mod ids;
 mod live;
 mod sessions;
 
+pub use blobs::MemoryBlobs;
 pub use bus::MemoryBus;
 pub use chats::MemoryStore;
 pub use clock::ManualClock;

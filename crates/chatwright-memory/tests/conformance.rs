@@ -28,6 +28,10 @@ mod configs {
     chatwright_conformance::config_store!(chatwright_memory::MemoryConfigs::new(), volatile);
 }
 
+mod blobs {
+    chatwright_conformance::blobs!(chatwright_memory::MemoryBlobs::new(), volatile);
+}
+
 mod sessions {
     use std::sync::Arc;
 

@@ -116,11 +116,16 @@ impl HttpSettings {
             }
         }
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("ring supports the default versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
+        // The client offers nothing of its own beside a set-up that it is given.
+        config.alpn_protocols = match self.http2_only {
+            true => vec![b"h2".to_vec()],
+            false => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        };
         Ok(builder.tls_backend_preconfigured(config))
     }
 

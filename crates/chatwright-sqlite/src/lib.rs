@@ -1,5 +1,5 @@
-//! The storage ports of Chatwright over SQLite: chats, sessions, the directory and the configuration in one file, for one
-//! machine.
+//! The storage ports of Chatwright over SQLite: chats, sessions, the directory, the configuration and blobs in one file, for
+//! one machine.
 //!
 //! One thread writes. It takes what waits in its queue into one transaction, with a savepoint for each commit, so that
 //! all of them share one sync of the disk, and answers when that transaction is durable. A few threads read. The file
@@ -30,6 +30,7 @@
 //! # }
 //! ```
 
+mod blobs;
 mod chats;
 mod check;
 mod columns;
@@ -55,6 +56,7 @@ use std::sync::Arc;
 
 use chatwright_core::port::StoreError;
 use rusqlite::Connection;
+use tokio::sync::Semaphore;
 
 pub use check::Damage;
 pub use options::{SqliteOptions, Synchronous};
@@ -62,12 +64,13 @@ pub use options::{SqliteOptions, Synchronous};
 use readers::Readers;
 use writer::{Weight, Writer};
 
-/// Chats, sessions, the directory and the configuration in one SQLite file.
+/// Chats, sessions, the directory, the configuration and blobs in one SQLite file.
 ///
 /// It is [`ChatStore`](chatwright_core::port::ChatStore) (S1–S14),
 /// [`SessionStore`](chatwright_core::port::SessionStore) (N1–N5),
 /// [`ChatDirectory`](chatwright_core::port::ChatDirectory) (C1–C3),
-/// [`ConfigStore`](chatwright_core::port::ConfigStore) and [`ConfigWriter`](chatwright_core::port::ConfigWriter) (F1–F6). Several processes of one machine may open the same
+/// [`ConfigStore`](chatwright_core::port::ConfigStore) and [`ConfigWriter`](chatwright_core::port::ConfigWriter) (F1–F6), and
+/// [`Blobs`](chatwright_core::port::Blobs) (A1–A8). Several processes of one machine may open the same
 /// file; a network file system is no place for it. The store's clock is the machine's.
 ///
 /// Cloning is cheap and gives another handle. When the last one is dropped, what waits is finished first and the file
@@ -82,6 +85,8 @@ pub struct SqliteStore(Arc<Inner>);
 struct Inner {
     readers: Readers,
     writer: Writer,
+    /// Bytes of blobs that may wait to be written: a commit never waits for more than these.
+    blob_room: Semaphore,
     path: PathBuf,
 }
 
@@ -109,7 +114,8 @@ impl SqliteStore {
         let readers = (0..options.readers).map(|_| open::reader(&path, options));
         let readers = Readers::start(readers.collect::<Result<_, _>>()?)?;
         let writer = Writer::start(conn, options.busy_timeout, options.group_max)?;
-        Ok(Self(Arc::new(Inner { readers, writer, path })))
+        let blob_room = Semaphore::new(blobs::ROOM_BYTES);
+        Ok(Self(Arc::new(Inner { readers, writer, blob_room, path })))
     }
 
     /// Looks for damage: in the file, and in the logs, which have to be dense. Nothing found means sound. At most 100

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params_from_iter};
 
 use crate::kit::{chat, drafts, head, index, run};
 use crate::writer::Weight;
-use crate::{SqliteStore, chats, configs, directory};
+use crate::{SqliteStore, blobs, chats, configs, directory};
 
 /// How SQLite means to answer, step by step.
 fn plan(sql: &str, values: Vec<Value>) -> Vec<String> {
@@ -53,6 +53,14 @@ fn a_page_of_the_configuration_begins_where_the_last_one_ended() {
         let plan = plan(configs::LIST, vec!["user_prompt".to_owned().into(), after, 100.into()]);
         assert_eq!(plan, ["SEARCH config USING PRIMARY KEY (kind=? AND id>?)"]);
     }
+}
+
+#[test]
+fn a_blob_is_looked_for_without_its_bytes() {
+    let has = plan(blobs::HAS, vec![id(), "f".to_owned().into()]);
+    assert_eq!(has, ["SEARCH blob USING COVERING INDEX sqlite_autoindex_blob_1 (chat=? AND ref=?)"]);
+    let of_chat = plan(blobs::OF_CHAT, vec![id()]);
+    assert_eq!(of_chat, ["SEARCH blob USING INDEX sqlite_autoindex_blob_1 (chat=?)"]);
 }
 
 #[test]

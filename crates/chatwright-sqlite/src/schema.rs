@@ -10,13 +10,14 @@ use crate::error;
 pub(crate) const APPLICATION_ID: i32 = 0x4348_5752;
 
 /// Applied in this order, and never changed once released. `user_version` counts those that a file has.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/0001_chats_and_sessions.sql"),
     include_str!("../migrations/0002_config.sql"),
+    include_str!("../migrations/0003_blobs.sql"),
 ];
 
 /// Read the first and the last row of every table and the edge of every index of the newest version.
-const PROBES: [&str; 15] = [
+const PROBES: [&str; 18] = [
     "SELECT * FROM chat ORDER BY no LIMIT 1",
     "SELECT * FROM chat ORDER BY no DESC LIMIT 1",
     "SELECT id FROM chat INDEXED BY sqlite_autoindex_chat_1 ORDER BY id LIMIT 1",
@@ -32,6 +33,9 @@ const PROBES: [&str; 15] = [
     "SELECT * FROM config ORDER BY kind, id LIMIT 1",
     "SELECT * FROM config ORDER BY kind DESC, id DESC LIMIT 1",
     "SELECT * FROM config_version",
+    "SELECT * FROM blob ORDER BY id LIMIT 1",
+    "SELECT * FROM blob ORDER BY id DESC LIMIT 1",
+    "SELECT chat, ref FROM blob INDEXED BY sqlite_autoindex_blob_1 ORDER BY chat, ref LIMIT 1",
 ];
 
 /// What a file is.

@@ -20,6 +20,10 @@ mod directory {
     chatwright_conformance::chat_directory!(|dir| super::open(&dir));
 }
 
+mod blobs {
+    chatwright_conformance::blobs!(|dir| super::open(&dir));
+}
+
 mod configs {
     chatwright_conformance::config_store!(|dir| super::open(&dir));
 }

@@ -9,7 +9,7 @@ use std::sync::Barrier;
 
 use chatwright_core::Json;
 use chatwright_core::config::ConfigKey;
-use chatwright_core::port::{ChatStore as _, ConfigWrite, ConfigWriter as _, StoreErrorKind};
+use chatwright_core::port::{Blobs as _, ChatStore as _, ConfigWrite, ConfigWriter as _, StoreErrorKind};
 use chatwright_sqlite::{SqliteOptions, SqliteStore};
 use kit::{chat, commit, files, run};
 use rusqlite::Connection;
@@ -53,7 +53,7 @@ fn an_absent_file_and_an_empty_one_are_created_and_say_whose_they_are() {
     for _ in ["absent", "empty"] {
         written(&path);
         let bytes = fs::read(&path).expect("the set-up holds");
-        assert_eq!((&bytes[68..72], &bytes[60..64]), (&APPLICATION_ID[..], &[0, 0, 0, 2][..]));
+        assert_eq!((&bytes[68..72], &bytes[60..64]), (&APPLICATION_ID[..], &[0, 0, 0, 3][..]));
         assert_eq!(files(path.parent().expect("the set-up holds")).len(), 1, "a closed store is one file");
         fs::write(&path, "").expect("the set-up holds");
     }
@@ -168,7 +168,9 @@ fn a_file_of_an_older_version_is_brought_up_to_date_with_all_that_is_in_it() {
     written(&path);
     let older = Connection::open(&path).expect("the set-up holds");
     older
-        .execute_batch("DROP TABLE config; DROP TABLE config_version; PRAGMA user_version = 1")
+        .execute_batch(
+            "DROP TABLE config; DROP TABLE config_version; DROP TABLE blob; PRAGMA user_version = 1",
+        )
         .expect("the set-up holds");
     let chats = |conn: &Connection| -> i64 {
         conn.query_row("SELECT count(*) FROM records", [], |row| row.get(0)).expect("the set-up holds")
@@ -180,6 +182,7 @@ fn a_file_of_an_older_version_is_brought_up_to_date_with_all_that_is_in_it() {
         let (key, value) = (ConfigKey::advisor(), Json::parse("{}").expect("JSON"));
         let written = store.write_config(&key, 0, Some(&value));
         assert_eq!(written.await.expect("the tables are there"), ConfigWrite::Written(1));
+        store.put(chat(1), b"bytes").await.expect("the table is there");
         assert_eq!(store.check().await.expect("the set-up holds"), []);
     });
     let after = Connection::open(&path).expect("the set-up holds");
@@ -192,9 +195,9 @@ fn a_file_of_a_newer_version_is_refused() {
     let (_folder, path) = folder();
     written(&path);
     let newer = Connection::open(&path).expect("the set-up holds");
-    newer.execute_batch("PRAGMA user_version = 3; CREATE TABLE hologram (a)").expect("the set-up holds");
+    newer.execute_batch("PRAGMA user_version = 4; CREATE TABLE hologram (a)").expect("the set-up holds");
     drop(newer);
-    refused(&path, StoreErrorKind::Newer, "schema version 3");
+    refused(&path, StoreErrorKind::Newer, "schema version 4");
 }
 
 #[test]
@@ -248,6 +251,8 @@ fn a_damaged_schema_a_missing_index_and_an_unreadable_table_are_refused() {
         "chat_parent",
         "config",
         "config_version",
+        "blob",
+        "sqlite_autoindex_blob_1",
     ] {
         fs::write(&path, &bytes).expect("the set-up holds");
         let page = root(name);
@@ -262,7 +267,7 @@ fn a_damaged_schema_a_missing_index_and_an_unreadable_table_are_refused() {
         .expect("the set-up holds")
         .execute_batch("DROP INDEX chat_due")
         .expect("the set-up holds");
-    refused(&path, StoreErrorKind::Corrupt, "chat_due of schema version 2 is missing or altered");
+    refused(&path, StoreErrorKind::Corrupt, "chat_due of schema version 3 is missing or altered");
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use chatwright_config::Configs;
 use chatwright_core::port::{
-    Bus, ChatStore, Clock, Ids, LanguageModel, LiveLog, ModelResolver, Observer, SessionStore, Tool,
+    Blobs, Bus, ChatStore, Clock, Ids, LanguageModel, LiveLog, ModelResolver, Observer, SessionStore, Tool,
 };
 use chatwright_core::tool::ToolSpec;
 use chatwright_loop::{Chats, Configuration, InvalidSetup, Ports, Settings, SystemClock, SystemIds};
@@ -29,6 +29,7 @@ impl Chatwright {
             sessions: store,
             bus: Arc::new(bus),
             live: Arc::new(MemoryLiveLog::new(Arc::clone(&clock))),
+            blobs: None,
             clock,
             ids: Arc::new(SystemIds),
             observers: Vec::new(),
@@ -123,6 +124,14 @@ impl Builder {
     /// Sets the live log; by default the previews are in memory.
     pub fn live_log(mut self, live: impl LiveLog) -> Self {
         self.ports.live = Arc::new(live);
+        self
+    }
+
+    /// Sets where chats keep what is too large for their records: long output of tools, and large files. Without it they are cut
+    /// or left out, which the chat says. A store that keeps chats may keep blobs too:
+    /// `Chatwright::builder(store.clone(), bus).blobs(store)`.
+    pub fn blobs(mut self, blobs: impl Blobs) -> Self {
+        self.ports.blobs = Some(Arc::new(blobs));
         self
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chatwright::core::content::{Output, Part};
-use chatwright::core::head::{Labels, State, Status, Title};
+use chatwright::core::head::{CallKind, Labels, State, Status, Title};
 use chatwright::core::model::{
     Finish, FinishReason, Message, ModelCall, ModelId, ModelPart, ReasoningEffort, Role,
 };
@@ -167,13 +167,18 @@ async fn busy(chat: &Chat) {
     tokio::time::timeout(Duration::from_secs(20), streams).await.expect("it streams");
 }
 
-/// What people see.
-async fn seen(chat: &Chat) -> Vec<String> {
+async fn view(chat: &Chat) -> View {
     let mut view = View::new();
     let mut events = chat.events(Resume::Nothing).await.expect("there");
     while !view.is_caught_up() {
         view.apply(&events.next().await.expect("the stream goes on"));
     }
+    view
+}
+
+/// What people see.
+async fn seen(chat: &Chat) -> Vec<String> {
+    let view = view(chat).await;
     let messages = view.transcript().messages.iter();
     messages
         .filter(|message| message.role != Role::System)
@@ -339,6 +344,10 @@ async fn the_clients_results_are_complete_or_refused(world: World) {
     let chat = world.chat().await;
     chat.send("client twice").await.expect("accepted");
     until(&chat, Status::RequiresAction).await;
+    let viewed = view(&chat).await;
+    let pending = viewed.transcript().pending();
+    let pending: Vec<_> = pending.map(|call| (call.ordinal, call.kind, call.name, call.input)).collect();
+    assert_eq!(pending, [0, 1].map(|ordinal| (ordinal, CallKind::Client, "ask_client", "{}")));
     let ok = || Output::text("ok");
     for (results, why) in [
         (vec![], "call 0 has no result"),

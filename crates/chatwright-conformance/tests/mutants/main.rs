@@ -1,6 +1,8 @@
 //! The kit is tested by mutants: implementations that break one promise on purpose. Each must be caught by the clause of
 //! that promise, and each clause must catch one.
 
+mod blobs;
+mod broken_blobs;
 mod broken_bus;
 mod broken_configs;
 mod broken_sessions;

@@ -41,6 +41,15 @@ pub enum Event<'a> {
         /// The model.
         model: &'a ModelId,
     },
+    /// The provider, or its adapter, warned of something in a request: a setting that it has no place for.
+    Warned {
+        /// The chat.
+        chat: ChatId,
+        /// The gen.
+        r#gen: Gen,
+        /// What it said, at least one.
+        warnings: &'a [String],
+    },
     /// A model's answer ended.
     AttemptEnded {
         /// The chat.

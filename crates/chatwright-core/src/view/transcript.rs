@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::Preview;
 use crate::content::{Output, Part};
 use crate::frame::{Action, Queued};
-use crate::head::{Last, Status, Title};
+use crate::head::{CallKind, Last, OpenCall, Status, Title};
 use crate::model::Role;
 use crate::record::{MessageUser, ResultOrigin, RetryEvent};
 use crate::{MessageId, QueueId, Seq, Timestamp, UserId};
@@ -80,7 +80,40 @@ pub struct QueueItem {
     pub message: Option<MessageUser>,
 }
 
+/// A call that waits for the client or for a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pending<'a> {
+    /// Its place among the calls of its message: commands name it by this.
+    pub ordinal: u32,
+    /// Who is waited for.
+    pub kind: CallKind,
+    /// When it is answered in their place, in store time.
+    pub deadline: Option<Timestamp>,
+    /// The tool.
+    pub name: &'a str,
+    /// The arguments, as the model wrote them.
+    pub input: &'a str,
+}
+
 impl Transcript {
+    /// The calls that wait for the client or for a decision, with what is called. Those of a message that is older than the
+    /// snapshot are left out.
+    pub fn pending(&self) -> impl Iterator<Item = Pending<'_>> {
+        let action = self.action.as_ref();
+        let content = action.and_then(|action| self.message(action.message)).map(|message| &message.content);
+        let local = content.into_iter().flatten().filter_map(|part| match part {
+            Part::ToolCall { name, input, provider_executed: false, .. } => Some((&**name, input.as_str())),
+            _ => None,
+        });
+        let calls = action.map(|action| action.calls.as_slice()).unwrap_or_default();
+        (0..).zip(local).filter_map(move |(ordinal, (name, input))| {
+            let waits = |call: &&OpenCall| call.ordinal == ordinal && call.kind != CallKind::Local;
+            let call = calls.iter().find(waits)?;
+            Some(Pending { ordinal, kind: call.kind, deadline: call.deadline, name, input })
+        })
+    }
+
     /// The message with this id.
     pub fn message(&self, id: MessageId) -> Option<&Message> {
         self.messages.iter().rev().find(|message| message.id == id)

@@ -7,7 +7,7 @@ use chatwright_core::content::Part;
 use chatwright_core::error::{Cause, ErrorInfo, Failure, RetryEvent, TimeoutPhase, Verdict, classify};
 use chatwright_core::head::{OpenGen, UnitKind};
 use chatwright_core::history::ValidHistory;
-use chatwright_core::model::{FinishReason, ModelCall, ModelId, ModelPart, Usage};
+use chatwright_core::model::{FinishReason, Message, ModelCall, ModelId, ModelPart, Usage};
 use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LiveLog};
 use chatwright_engine::{Answer, Stopped, Work};
 use chatwright_retry::Gate;
@@ -15,6 +15,7 @@ use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Drain, Held, Look, prompt};
+use crate::blobs::{Aside, Keeper, has_blobs, resolve};
 use crate::failure;
 use crate::models::Chosen;
 use crate::preview::Preview;
@@ -145,7 +146,7 @@ impl Held {
         let timeouts = self.deps.settings.model_timeouts;
         let begun = Instant::now();
         let total = begun + timeouts.total;
-        let mut pieces = Vec::new();
+        let (mut pieces, mut aside) = (Vec::new(), Aside::default());
         let (mut phase, mut patience) = (TimeoutPhase::StartUp, begun + timeouts.start_up);
         loop {
             match self.concern(open.r#gen) {
@@ -172,6 +173,7 @@ impl Held {
                     if phase == TimeoutPhase::Silence {
                         patience = Instant::now() + timeouts.silence;
                     }
+                    aside.take(&part);
                     answer.push_into(part, &mut pieces);
                     if open.kind == UnitKind::Compaction {
                         // A summary is for the model; people see that there is one when it is stored.
@@ -183,7 +185,7 @@ impl Held {
                     if terminal {
                         return Streamed::Ended { output_limit: false };
                     }
-                    if answer.bytes() > self.deps.settings.attempt_bytes_max {
+                    if aside.is_over(answer.bytes(), self.deps.settings.attempt_bytes_max) {
                         return Streamed::Ended { output_limit: true };
                     }
                 }
@@ -202,9 +204,9 @@ impl Held {
     /// # Errors
     /// What ended the attempt before it could be asked.
     async fn call(&mut self, open: &OpenGen, chosen: &Chosen) -> Result<ModelCall, Streamed> {
-        let history = self.valid_history(open).await?;
+        let prompt = self.prompt(open).await?;
         if open.kind == UnitKind::Compaction {
-            return Ok(Self::summary_call(chosen, history));
+            return Ok(Self::summary_call(prompt::read(prompt), chosen));
         }
         let deps = Arc::clone(&self.deps);
         let mut user_prompt = None;
@@ -214,7 +216,7 @@ impl Held {
             user_prompt = read.map_err(|error| Streamed::Failed(Box::new(failure::unreadable(&error))))?;
         }
         let own = user_prompt.as_ref().map(|prompt| prompt.as_str());
-        let mut call = ModelCall::new(prompt::messages(history, own));
+        let mut call = ModelCall::new(prompt::with_own(prompt::read(prompt), own));
         call.tools = self.deps.registry.definitions(&self.history);
         call.reasoning_effort = self.chat.state.effort;
         if let Some(options) = chosen.options() {
@@ -237,6 +239,31 @@ impl Held {
         Ok(history)
     }
 
+    /// The history with the bytes of its blobs.
+    async fn prompt(&mut self, open: &OpenGen) -> Result<Vec<Message>, Streamed> {
+        let prompt = self.valid_history(open).await?.into_messages();
+        if self.deps.ports.blobs.is_none() || !has_blobs(&prompt) {
+            return Ok(prompt);
+        }
+        let (deps, shown) = (Arc::clone(&self.deps), std::mem::take(&mut self.shown));
+        let (prompt, shown) = self.meanwhile(open, resolve(deps, self.id, prompt, shown)).await?;
+        self.shown = shown;
+        Ok(prompt)
+    }
+
+    /// The answer as records take it, or nothing if the lease is over. A shutdown waits for no blob any longer than its grace.
+    async fn fitted(&mut self, answer: &Accumulator) -> Option<Vec<Part>> {
+        let (deps, max) = (Arc::clone(&self.deps), self.deps.settings.tool_output_bytes_max);
+        let keeper = Keeper::new(&deps, self.id);
+        tokio::select! {
+            biased;
+            () = self.lease.over() => return None,
+            content = keeper.content(answer.content(), max) => return Some(content),
+            () = drained(&mut self.drain) => {}
+        }
+        Some(Keeper::in_no_time(&deps, self.id).content(answer.content(), max).await)
+    }
+
     fn verdict(&self, failure: &Failure) -> Verdict {
         classify(failure, self.deps.ports.clock.now().into())
     }
@@ -253,12 +280,22 @@ impl Held {
         let summarises = open.kind == UnitKind::Compaction;
         // Nothing of a summary is shown while it is written.
         let (usage, off) = (answer.usage(), if summarises { 0 } else { answer.units() });
+        self.observe_warnings(open, answer.warnings());
         if let Streamed::Lost = streamed {
             return self.observe_end(open, AttemptEnd::Aborted, usage);
         }
+        let keeps = !summarises
+            && matches!(streamed, Streamed::Stop { .. } | Streamed::Failed(_) | Streamed::Ended { .. });
+        let content = match keeps {
+            true => self.fitted(&answer).await,
+            false => Some(Vec::new()),
+        };
+        let Some(content) = content else {
+            return self.observe_end(open, AttemptEnd::Aborted, usage);
+        };
         let next = self.next().await;
         let partial = |asked: bool| {
-            let (content, model, next) = (whole_parts(&answer), model.clone(), next.clone());
+            let (content, model, next) = (without_calls(&content), model.clone(), next.clone());
             let estimated = asked && usage.is_empty();
             Box::new(Stopped { content, model, usage, estimated, off, results: Vec::new(), next })
         };
@@ -266,33 +303,41 @@ impl Held {
             let end = AttemptEnd::Failed(verdict.kind.as_str());
             (Work::Failed { verdict, usage, partial: Some(partial(true)) }, end)
         };
-        let (work, end) = match (streamed, answer.end()) {
-            (Streamed::Lost | Streamed::Drain, _) => (Work::Release { off, wait: None }, AttemptEnd::Aborted),
-            (Streamed::Shut(wait), _) => (Work::Release { off, wait: Some(wait) }, AttemptEnd::Aborted),
-            (Streamed::Stop { asked }, _) => (Work::Stopped(partial(asked)), AttemptEnd::Interrupted),
-            (Streamed::Failed(verdict), _) => failed(verdict),
-            (Streamed::Ended { .. }, Some(End::Failure(failure))) => {
+        let nothing = match answer.end() {
+            Some(End::Finish(finish)) if !summarises => {
+                failure::no_answer(&model.provider, finish.reason, &answer.content())
+            }
+            _ => None,
+        };
+        let (work, end) = match (streamed, answer.end(), nothing) {
+            (Streamed::Lost | Streamed::Drain, ..) => {
+                (Work::Release { off, wait: None }, AttemptEnd::Aborted)
+            }
+            (Streamed::Shut(wait), ..) => (Work::Release { off, wait: Some(wait) }, AttemptEnd::Aborted),
+            (Streamed::Stop { asked }, ..) => (Work::Stopped(partial(asked)), AttemptEnd::Interrupted),
+            (Streamed::Failed(verdict), ..) => failed(verdict),
+            (Streamed::Ended { .. }, Some(End::Failure(failure)), _) => {
                 let verdict = self.verdict(failure);
                 gate.heed(&verdict);
                 failed(Box::new(verdict))
             }
-            (Streamed::Ended { output_limit }, _) if summarises => {
+            (Streamed::Ended { .. }, _, Some(verdict)) => failed(Box::new(verdict)),
+            (Streamed::Ended { output_limit }, ..) if summarises => {
                 let finish = answer.finish_reason().filter(|_| !output_limit).unwrap_or(FinishReason::Length);
                 (self.summarised(&answer, finish, next.clone()), AttemptEnd::Finished(finish))
             }
-            (Streamed::Ended { output_limit }, end) => {
+            (Streamed::Ended { output_limit }, end, None) => {
                 let finish = answer.finish_reason().unwrap_or(FinishReason::Length);
                 let response_id = match end {
                     Some(End::Finish(finish)) => finish.response_id.clone(),
                     _ => None,
                 };
-                let content = answer.content();
                 let plan = open.message.map(|id| self.deps.registry.plan(&self.history, id, &content));
                 let plan = plan.unwrap_or_default();
                 let estimated = usage.is_empty();
                 let next = next.clone();
                 let answer = Answer {
-                    content,
+                    content: content.clone(),
                     model,
                     finish,
                     output_limit,
@@ -328,24 +373,31 @@ impl Held {
         self.deps.observe(&Event::RetryScheduled { chat: self.id, r#gen: open.r#gen, retry: &retry });
     }
 
+    /// What is not done as it was asked for must not go unnoticed.
+    fn observe_warnings(&self, open: &OpenGen, warnings: &[String]) {
+        if !warnings.is_empty() {
+            tracing::debug!(chat = %self.id, r#gen = %open.r#gen, ?warnings, "a provider warns of a request");
+            self.deps.observe(&Event::Warned { chat: self.id, r#gen: open.r#gen, warnings });
+        }
+    }
+
     fn observe_end(&self, open: &OpenGen, end: AttemptEnd<'_>, usage: Usage) {
         self.deps.observe(&Event::AttemptEnded { chat: self.id, r#gen: open.r#gen, end, usage });
     }
 }
 
 /// What of a stopped answer is kept: everything but calls, which nobody will run, and what the provider was still running.
-fn whole_parts(answer: &Accumulator) -> Vec<Part> {
-    let mut content = answer.content();
+fn without_calls(content: &[Part]) -> Vec<Part> {
     let result = |part: &Part| match part {
         Part::ToolResult { call_id, provider_executed: true, .. } => Some(call_id.clone()),
         _ => None,
     };
     let results: BTreeSet<Box<str>> = content.iter().filter_map(result).collect();
-    content.retain(|part| match part {
+    let stays = |part: &&Part| match part {
         Part::ToolCall { id, provider_executed, .. } => *provider_executed && results.contains(id),
         _ => true,
-    });
-    content
+    };
+    content.iter().filter(stays).cloned().collect()
 }
 
 fn ended_early(model: &dyn LanguageModel) -> Failure {

@@ -1,9 +1,10 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chatwright_core::Cancel;
 use chatwright_core::Canceler;
-use chatwright_core::content::{FileData, Output};
+use chatwright_core::content::Output;
 use chatwright_core::head::{OpenCall, OpenGen};
 use chatwright_core::port::{Event, Tool};
 use chatwright_core::record::{CallResult, ResultOrigin};
@@ -15,6 +16,7 @@ use tokio::time::sleep_until;
 
 use super::attempt::drained;
 use super::{Held, Look};
+use crate::blobs::Keeper;
 use crate::failure;
 use crate::preview::seal;
 
@@ -24,13 +26,23 @@ struct Running {
     started: Vec<u32>,
     canceler: Canceler,
     cancel: Cancel,
+    /// How many calls have returned and are being kept, and what makes that end at once.
+    returned: Arc<AtomicUsize>,
+    hurry: (Canceler, Cancel),
 }
 
 impl Held {
     /// Runs the calls of a batch and commits their results as they come.
     pub(super) async fn batch(&mut self, open: &OpenGen) {
         let (canceler, cancel) = Canceler::new();
-        let mut running = Running { tasks: JoinSet::new(), started: Vec::new(), canceler, cancel };
+        let mut running = Running {
+            tasks: JoinSet::new(),
+            started: Vec::new(),
+            canceler,
+            cancel,
+            returned: Arc::default(),
+            hurry: Canceler::new(),
+        };
         let epoch = self.epoch;
         loop {
             match self.concern(open.r#gen) {
@@ -109,8 +121,13 @@ impl Held {
             self.deps.observe(&Event::ToolStarted { key, name: &spec.name });
             let (tool, call, name, deps) =
                 (Arc::clone(tool), call.clone(), spec.name.clone(), Arc::clone(&self.deps));
+            let (returned, hurry) = (Arc::clone(&running.returned), running.hurry.1.clone());
             running.tasks.spawn(async move {
-                let result = run(&*tool, tool_call, &call, time, max).await;
+                let mut result = run(&*tool, tool_call, &call, time).await;
+                returned.fetch_add(1, Ordering::SeqCst);
+                let keeper = Keeper::new(&deps, key.chat).until_canceled(hurry);
+                result.output = keeper.output(result.output, max).await;
+                returned.fetch_sub(1, Ordering::SeqCst);
                 deps.observe(&Event::ToolEnded { key, name: &name, is_error: result.output.is_error() });
                 result
             });
@@ -119,11 +136,19 @@ impl Held {
 
     /// The process shuts down: what has ended is stored, what runs is cancelled, and the chat is given back.
     async fn hand_over(&mut self, open: &OpenGen, mut running: Running) {
-        running.canceler.cancel();
         let mut results = Vec::new();
         while let Some(result) = running.tasks.try_join_next() {
             results.extend(result);
         }
+        // What has returned and is being kept gives that up at its next poll, and is no call that runs.
+        running.hurry.0.cancel();
+        while running.returned.load(Ordering::SeqCst) > 0
+            && let Some(result) = running.tasks.join_next().await
+        {
+            results.extend(result);
+        }
+        // Only now: what a tool says about being cancelled is no result.
+        running.canceler.cancel();
         if !results.is_empty() {
             let work = Work::Results { results, off: 0, plan: Vec::new(), next: self.next().await };
             if !self.feed(open.r#gen, work).await {
@@ -138,6 +163,7 @@ impl Held {
 
     /// The turn is stopped: tools are cancelled, may go on for their grace, and are then abandoned.
     async fn stop(&mut self, open: &OpenGen, mut running: Running) {
+        running.hurry.0.cancel();
         running.canceler.cancel();
         let grace = tokio::time::sleep(self.deps.settings.tool_grace);
         tokio::pin!(grace);
@@ -173,18 +199,12 @@ fn ready(first: Result<CallResult, tokio::task::JoinError>, running: &mut Runnin
     results
 }
 
-async fn run(
-    tool: &dyn Tool,
-    tool_call: ToolCall,
-    call: &OpenCall,
-    time: std::time::Duration,
-    max: usize,
-) -> CallResult {
+async fn run(tool: &dyn Tool, tool_call: ToolCall, call: &OpenCall, time: std::time::Duration) -> CallResult {
     let ordinal = call.ordinal;
     let result = |origin, output| CallResult { ordinal, output, origin };
     let called = AssertUnwindSafe(tool.call(tool_call)).catch_unwind();
     match tokio::time::timeout(time, called).await {
-        Ok(Ok(output)) => result(ResultOrigin::Tool, cut(output, max)),
+        Ok(Ok(output)) => result(ResultOrigin::Tool, output),
         Ok(Err(_)) => result(ResultOrigin::Tool, Output::error("The tool failed: it panicked.")),
         Err(_) if call.effect == Some(Effect::Pure) => result(
             ResultOrigin::TimedOut,
@@ -196,48 +216,5 @@ async fn run(
                 "The tool took longer than {time:?} and was given up. Whether it had its effect is unknown."
             )),
         ),
-    }
-}
-
-/// Most bytes of media in one result, in base64.
-const MEDIA_BYTES_MAX: usize = 512 * 1024;
-
-/// Cuts the middle out of long text, two thirds before and one third behind.
-fn cut(output: Output, max: usize) -> Output {
-    let shorten = |text: String| {
-        if text.len() <= max {
-            return text;
-        }
-        let room = max.saturating_sub(128);
-        let head = (0..=room * 2 / 3).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        let tail =
-            (text.len() - room / 3..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
-        format!("{}\n[… {} bytes left out …]\n{}", &text[..head], tail - head, &text[tail..])
-    };
-    match output {
-        Output::Text { text } => Output::Text { text: shorten(text) },
-        Output::Error { text } => Output::Error { text: shorten(text) },
-        Output::Media { data: FileData::Base64(data), .. } if data.len() > MEDIA_BYTES_MAX => Output::error(
-            format!("The tool gave {} bytes of media; {MEDIA_BYTES_MAX} are allowed, in base64.", data.len()),
-        ),
-        Output::Media { media_type, data, text } => {
-            Output::Media { media_type, data, text: text.map(shorten) }
-        }
-        other => other,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_output_keeps_its_head_and_its_tail_and_says_what_is_missing() {
-        let Output::Text { text } = cut(Output::text("é".repeat(1_000)), 300) else {
-            panic!("text stays text")
-        };
-        assert!(text.len() <= 300 && text.starts_with("éé") && text.ends_with("éé"), "{text}");
-        assert!(text.contains("bytes left out"));
-        assert_eq!(cut(Output::text("short"), 300), Output::text("short"));
     }
 }

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Drain, Held, Wakes, fold_through, next};
+use crate::blobs::Shown;
 use crate::deps::{Deps, soon};
 use crate::doorbell;
 use crate::feed::Failed;
@@ -62,7 +63,8 @@ impl Held {
         let epoch = chat.state.epoch;
         let (deps, lease) = (Arc::clone(deps), Arc::clone(lease));
         let (wakes, watched) = (Wakes { bus, polled, missed: false }, Instant::now());
-        Ok(Some(Self { deps, lease, id, epoch, chat, history, wakes, drain, watched, lost: false }))
+        let shown = Shown::default();
+        Ok(Some(Self { deps, lease, id, epoch, chat, history, wakes, drain, watched, lost: false, shown }))
     }
 }
 

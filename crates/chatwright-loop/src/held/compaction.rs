@@ -2,11 +2,10 @@ use chatwright_core::Seq;
 use chatwright_core::accumulator::Accumulator;
 use chatwright_core::content::Part;
 use chatwright_core::head::OpenGen;
-use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{FinishReason, Message, ModelCall, Role, Usage};
 use chatwright_engine::{Compacted, Item, Next, Summary, Work};
 
-use super::{Held, prompt};
+use super::Held;
 use crate::failure;
 use crate::models::Chosen;
 
@@ -28,8 +27,7 @@ impl Held {
     }
 
     /// The whole prompt, and then what to do with it.
-    pub(super) fn summary_call(chosen: &Chosen, history: ValidHistory) -> ModelCall {
-        let mut prompt = prompt::messages(history, None);
+    pub(super) fn summary_call(mut prompt: Vec<Message>, chosen: &Chosen) -> ModelCall {
         prompt.push(Message::new(Role::User, vec![Part::text(INSTRUCTION)]));
         let mut call = ModelCall::new(prompt);
         if let Some(options) = chosen.options() {

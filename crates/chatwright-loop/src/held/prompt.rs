@@ -6,7 +6,6 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chatwright_core::content::{FileData, Output, Part};
-use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{Message, Role};
 
 /// Types under `application/` that are text.
@@ -34,10 +33,8 @@ const TEXT_TYPES: [&str; 21] = [
     "yaml",
 ];
 
-/// The messages of a prompt. `own` is what the user wants every model to know.
-pub(super) fn messages(history: ValidHistory, own: Option<&str>) -> Vec<Message> {
-    let mut messages = history.into_messages();
-    messages.iter_mut().for_each(read);
+/// Puts what the user wants every model to know behind the host's instructions.
+pub(super) fn with_own(mut messages: Vec<Message>, own: Option<&str>) -> Vec<Message> {
     if let Some(own) = own {
         // A valid history begins with the host's.
         let at = messages.iter().take_while(|message| message.role == Role::System).count();
@@ -47,7 +44,12 @@ pub(super) fn messages(history: ValidHistory, own: Option<&str>) -> Vec<Message>
 }
 
 /// Puts text in the place of files that are text: few models read them as files.
-fn read(message: &mut Message) {
+pub(super) fn read(mut messages: Vec<Message>) -> Vec<Message> {
+    messages.iter_mut().for_each(read_message);
+    messages
+}
+
+fn read_message(message: &mut Message) {
     for part in &mut message.content {
         match (message.role, part) {
             (Role::User, part @ Part::File { .. }) => read_file(part),
@@ -98,6 +100,7 @@ fn is_text(media_type: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use chatwright_core::content::Metadata;
+    use chatwright_core::history::ValidHistory;
 
     use super::*;
 
@@ -113,7 +116,7 @@ mod tests {
 
     fn sent(role: Role, part: Part) -> Part {
         let mut message = Message::new(role, vec![part]);
-        read(&mut message);
+        read_message(&mut message);
         message.content.remove(0)
     }
 
@@ -122,7 +125,7 @@ mod tests {
         let says = |role, text: &str| Message::new(role, vec![Part::text(text)]);
         let history =
             vec![says(Role::System, "host"), says(Role::User, "Hi"), says(Role::System, "host, later")];
-        let sent = messages(history.into(), Some("own"));
+        let sent = with_own(ValidHistory::from(history).into_messages(), Some("own"));
         let expected = [
             says(Role::System, "host"),
             says(Role::System, "host, later"),

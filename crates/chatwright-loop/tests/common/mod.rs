@@ -231,6 +231,7 @@ impl World {
             sessions: Arc::new(self.sessions.clone()),
             bus: Arc::new(self.bus.clone()),
             live: Arc::new(MemoryLiveLog::new(self.clock.clone())),
+            blobs: None,
             clock: self.clock.clone(),
             ids: Arc::new(SeededIds::new(seed)),
             observers: Vec::new(),
