@@ -14,7 +14,7 @@ use chatwright::core::head::Status;
 use chatwright::core::model::{Message, ModelCall, Role};
 use chatwright::core::port::LanguageModel;
 use chatwright::memory::{MemoryBus, MemoryStore};
-use chatwright::providers::{ChatDecoder, OpenAiChat, sse};
+use chatwright::providers::{ChatDecoder, Decode, OpenAiChat, sse};
 use chatwright::{Chatwright, NewChat, Resume, Settings, SystemClock, UserId, View};
 use chatwright_benches::{Bench, median};
 use futures::StreamExt;

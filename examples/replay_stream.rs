@@ -11,9 +11,9 @@
 use std::process::ExitCode;
 
 use chatwright::core::accumulator::{Accumulator, End};
-use chatwright::core::model::{ModelPart, Usage};
+use chatwright::core::model::Usage;
 use chatwright::providers::sse::{EVENT_BYTES_MAX, SseItem, SseParser};
-use chatwright::providers::{ChatDecoder, GeminiDecoder, MessagesDecoder, ResponsesDecoder};
+use chatwright::providers::{ChatDecoder, Decode, GeminiDecoder, MessagesDecoder, ResponsesDecoder};
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -41,53 +41,18 @@ fn wrong(why: &str) -> ExitCode {
 }
 
 /// What turns events into parts. The adapters use the same.
-enum Decoder {
-    Chat(Box<ChatDecoder>),
-    Responses(Box<ResponsesDecoder>),
-    Messages(Box<MessagesDecoder>),
-    Gemini(Box<GeminiDecoder>),
-}
+type Decoder = Box<dyn Decode>;
 
 /// Makes a decoder for each message.
 fn decoder(provider: &str) -> Option<fn() -> Decoder> {
     Some(match provider {
         // Recordings often lack the last line, `[DONE]`.
-        "openai-chat" => || Decoder::Chat(Box::new(ChatDecoder::new("openai", true))),
-        "openai-responses" => || Decoder::Responses(Box::new(ResponsesDecoder::new("openai"))),
-        "google" => || Decoder::Gemini(Box::new(GeminiDecoder::new("google"))),
-        "anthropic" => || Decoder::Messages(Box::new(MessagesDecoder::new("anthropic"))),
+        "openai-chat" => || Box::new(ChatDecoder::new("openai", true)),
+        "openai-responses" => || Box::new(ResponsesDecoder::new("openai")),
+        "google" => || Box::new(GeminiDecoder::new("google")),
+        "anthropic" => || Box::new(MessagesDecoder::new("anthropic")),
         _ => return None,
     })
-}
-
-impl Decoder {
-    fn event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
-        match self {
-            Self::Chat(decoder) => decoder.event(data, parts),
-            Self::Responses(decoder) => decoder.event(data, parts),
-            Self::Messages(decoder) => decoder.event(data, parts),
-            Self::Gemini(decoder) => decoder.event(data, parts),
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        match self {
-            Self::Chat(decoder) => decoder.is_done(),
-            Self::Responses(decoder) => decoder.is_done(),
-            Self::Messages(decoder) => decoder.is_done(),
-            Self::Gemini(decoder) => decoder.is_done(),
-        }
-    }
-
-    /// The stream ends here, perhaps within an event.
-    fn end(&mut self, rest: Option<String>, parts: &mut Vec<ModelPart>) {
-        match self {
-            Self::Chat(decoder) => decoder.end(rest, parts),
-            Self::Responses(decoder) => decoder.end(rest.as_deref(), parts),
-            Self::Messages(decoder) => decoder.end(rest.as_deref(), parts),
-            Self::Gemini(decoder) => decoder.end(rest.as_deref(), parts),
-        }
-    }
 }
 
 /// Every message of a recording.
@@ -109,7 +74,7 @@ fn replay(bytes: &[u8], decoder: fn() -> Decoder) -> Result<Vec<Accumulator>, St
     }
     let (mut decoder, mut answer) = open.unwrap_or_else(|| (decoder(), Accumulator::new()));
     if !decoder.is_done() {
-        decoder.end(rest, &mut parts);
+        decoder.end(rest.as_deref(), &mut parts);
         parts.drain(..).for_each(|part| drop(answer.push(part)));
     }
     answers.push(answer);

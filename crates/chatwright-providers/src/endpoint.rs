@@ -15,8 +15,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::client::HttpSettings;
+use crate::decode::Decode;
 use crate::http::{self, EventStream, Exchange, Head, InvalidModel, Post};
-use crate::sse::{EVENT_BYTES_MAX, SseEvent, SseItem, SseParser};
+use crate::sse::{EVENT_BYTES_MAX, SseItem, SseParser};
 
 /// What stands before a key in a header.
 const SCHEMES: [&str; 3] = ["bearer", "basic", "token"];
@@ -110,22 +111,6 @@ impl Protocol {
         let value = format!("{}{}", self.key_prefix, key.expose_secret());
         http::add_header(headers, self.key_header, &value, true)
     }
-}
-
-/// A decoder of a protocol's events: one push state machine that ends in exactly one terminal part.
-pub(crate) trait Decode: Send + 'static {
-    /// Takes an event.
-    fn event(&mut self, event: &SseEvent, parts: &mut Vec<ModelPart>);
-    /// The server gave a sign of life.
-    fn keep_alive(&mut self, parts: &mut Vec<ModelPart>);
-    /// The stream ended; `rest` is the data of an event that it cut off before its blank line.
-    fn end(&mut self, rest: Option<String>, parts: &mut Vec<ModelPart>);
-    /// The transport failed.
-    fn fail(&mut self, failure: Failure, parts: &mut Vec<ModelPart>);
-    /// The server does not keep to the protocol.
-    fn protocol(&mut self, words: &str, parts: &mut Vec<ModelPart>);
-    /// Whether the terminal part was given.
-    fn is_done(&self) -> bool;
 }
 
 /// One call.
@@ -320,13 +305,16 @@ fn decoded<D: Decode>(stream: EventStream, decoder: D) -> BoxStream<'static, Mod
                 }
                 None => {
                     let rest = reading.parser.take().and_then(SseParser::finish);
-                    reading.decoder.end(rest.map(|event| event.data), &mut parts);
+                    reading.decoder.end(rest.as_ref().map(|event| &*event.data), &mut parts);
                     Ok(())
                 }
             };
             for item in reading.items.drain(..) {
                 match item {
-                    SseItem::Event(event) => reading.decoder.event(&event, &mut parts),
+                    SseItem::Event(event) if event.event == "error" => {
+                        reading.decoder.error_event(&event.data, &mut parts);
+                    }
+                    SseItem::Event(event) => reading.decoder.event(&event.data, &mut parts),
                     SseItem::Comment => reading.decoder.keep_alive(&mut parts),
                 }
             }

@@ -13,14 +13,13 @@ use std::borrow::Cow;
 use std::fmt;
 
 use chatwright_core::content::Metadata;
-use chatwright_core::error::Failure;
-use chatwright_core::model::{ModelCall, ModelId, ModelPart};
+use chatwright_core::model::{ModelCall, ModelId};
 use chatwright_core::port::{LanguageModel, ModelStream};
 use serde_json::{Map, Value};
 
-use crate::endpoint::{Decode, Endpoint, EndpointBuilder, Protocol, Request, endpoint_setters};
+use crate::endpoint::{Endpoint, EndpointBuilder, Protocol, Request, endpoint_setters};
 use crate::http::InvalidModel;
-use crate::sse::SseEvent;
+use crate::metadata;
 
 /// Where this adapter finds its options, and keeps the metadata of parts.
 const NAMESPACE: &str = "google";
@@ -112,41 +111,12 @@ impl LanguageModel for Gemini {
     }
 }
 
-impl Decode for GeminiDecoder {
-    fn event(&mut self, event: &SseEvent, parts: &mut Vec<ModelPart>) {
-        self.event(&event.data, parts);
-    }
-
-    fn keep_alive(&mut self, parts: &mut Vec<ModelPart>) {
-        self.keep_alive(parts);
-    }
-
-    fn end(&mut self, rest: Option<String>, parts: &mut Vec<ModelPart>) {
-        self.end(rest.as_deref(), parts);
-    }
-
-    fn fail(&mut self, failure: Failure, parts: &mut Vec<ModelPart>) {
-        self.fail(failure, parts);
-    }
-
-    fn protocol(&mut self, words: &str, parts: &mut Vec<ModelPart>) {
-        self.protocol(words, parts);
-    }
-
-    fn is_done(&self) -> bool {
-        self.is_done()
-    }
-}
-
-/// Metadata of a part; none where there is nothing to say.
+/// Metadata of a part.
 fn metadata(fields: Map<String, Value>) -> Metadata {
-    match fields.is_empty() {
-        true => Metadata::new(),
-        false => Metadata::from([(NAMESPACE.into(), Value::Object(fields))]),
-    }
+    metadata::of(NAMESPACE, fields)
 }
 
 /// What this adapter attached to a part.
 fn attached<'a>(metadata: &'a Metadata, field: &str) -> Option<&'a Value> {
-    metadata.get(NAMESPACE)?.get(field)
+    metadata::attached(NAMESPACE, metadata, field)
 }

@@ -36,9 +36,11 @@
 
 mod anthropic;
 mod client;
+mod decode;
 mod endpoint;
 mod google;
 mod http;
+mod metadata;
 mod openai;
 mod openai_chat;
 mod openai_responses;
@@ -46,9 +48,11 @@ mod options;
 mod raw;
 mod resolver;
 pub mod sse;
+mod warnings;
 
 pub use anthropic::{AnthropicMessages, AnthropicMessagesBuilder, AnthropicThinking, MessagesDecoder};
 pub use client::HttpSettings;
+pub use decode::Decode;
 pub use google::{Gemini, GeminiBuilder, GeminiDecoder};
 pub use http::InvalidModel;
 pub use openai_chat::{ChatDecoder, ChatServer, OpenAiChat, OpenAiChatBuilder};

@@ -1,6 +1,6 @@
 //! What OpenAI's protocols have in common.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Most characters of the name of a tool.
 const TOOL_NAME_CHARS_MAX: usize = 64;
@@ -15,6 +15,15 @@ pub(crate) fn parameters(schema: &Value) -> Value {
         }
     }
     schema
+}
+
+/// The schema that an answer must keep to.
+pub(crate) fn answer_schema(name: &str, description: &str, schema: &Value, strict: bool) -> Value {
+    let mut format = json!({"name": name, "schema": schema, "strict": strict});
+    if !description.is_empty() {
+        format["description"] = description.into();
+    }
+    format
 }
 
 /// The arguments of a call as they are sent: others than an object would be refused by some servers, and the thread with them.

@@ -14,15 +14,13 @@ use std::borrow::Cow;
 use std::fmt;
 
 use chatwright_core::content::Metadata;
-use chatwright_core::error::Failure;
-use chatwright_core::model::{ModelCall, ModelId, ModelPart};
+use chatwright_core::model::{ModelCall, ModelId};
 use chatwright_core::port::{LanguageModel, ModelStream};
 use serde_json::{Value, json};
 
 use self::server::Dialect;
-use crate::endpoint::{Decode, Endpoint, EndpointBuilder, Protocol, Request, endpoint_setters};
+use crate::endpoint::{Endpoint, EndpointBuilder, Protocol, Request, endpoint_setters};
 use crate::http::InvalidModel;
-use crate::sse::SseEvent;
 
 const PROTOCOL: Protocol = Protocol {
     path: Cow::Borrowed("chat/completions"),
@@ -147,33 +145,4 @@ impl LanguageModel for OpenAiChat {
 /// Metadata of a thought that came under `reasoning_content`. It goes back to the same provider, and to no other.
 fn demanded_back(provider: &str) -> Metadata {
     Metadata::from([(provider.into(), json!({"field": "reasoning_content"}))])
-}
-
-impl Decode for ChatDecoder {
-    fn event(&mut self, event: &SseEvent, parts: &mut Vec<ModelPart>) {
-        match event.event.as_str() {
-            "error" => self.error_event(&event.data, parts),
-            _ => self.event(&event.data, parts),
-        }
-    }
-
-    fn keep_alive(&mut self, parts: &mut Vec<ModelPart>) {
-        self.keep_alive(parts);
-    }
-
-    fn end(&mut self, rest: Option<String>, parts: &mut Vec<ModelPart>) {
-        self.end(rest, parts);
-    }
-
-    fn fail(&mut self, failure: Failure, parts: &mut Vec<ModelPart>) {
-        self.fail(failure, parts);
-    }
-
-    fn protocol(&mut self, words: &str, parts: &mut Vec<ModelPart>) {
-        self.protocol(words, parts);
-    }
-
-    fn is_done(&self) -> bool {
-        self.is_done()
-    }
 }

@@ -3,7 +3,7 @@
 use chatwright_core::accumulator::Accumulator;
 use chatwright_core::model::ModelPart;
 use chatwright_providers::sse::{EVENT_BYTES_MAX, SseItem, SseParser};
-use chatwright_providers::{GeminiDecoder, MessagesDecoder, ResponsesDecoder};
+use chatwright_providers::{Decode, GeminiDecoder, MessagesDecoder, ResponsesDecoder};
 
 const DELTAS: u64 = 2_000;
 

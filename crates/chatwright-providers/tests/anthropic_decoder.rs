@@ -4,7 +4,7 @@ use chatwright_core::accumulator::{Accumulator, End};
 use chatwright_core::content::{Metadata, Output, Part};
 use chatwright_core::error::{Cause, Failure};
 use chatwright_core::model::{Finish, FinishReason, ModelPart, Usage};
-use chatwright_providers::MessagesDecoder;
+use chatwright_providers::{Decode, MessagesDecoder};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -9,7 +9,7 @@ use chatwright_core::content::{Metadata, Output, Part};
 use chatwright_core::error::Cause;
 use chatwright_core::model::{FinishReason, Message, ModelCall, ModelPart, Role};
 use chatwright_providers::sse::{EVENT_BYTES_MAX, SseItem, SseParser};
-use chatwright_providers::{AnthropicMessages, MessagesDecoder};
+use chatwright_providers::{AnthropicMessages, Decode, MessagesDecoder};
 use serde_json::Value;
 
 /// The events of one message.

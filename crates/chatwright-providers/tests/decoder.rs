@@ -4,7 +4,7 @@ use chatwright_core::accumulator::{Accumulator, End};
 use chatwright_core::content::{Metadata, Part};
 use chatwright_core::error::{Cause, Failure};
 use chatwright_core::model::{FinishReason, ModelPart, Usage};
-use chatwright_providers::ChatDecoder;
+use chatwright_providers::{ChatDecoder, Decode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -279,7 +279,7 @@ fn an_end_without_its_last_blank_line_is_read_if_it_came_whole() {
     let ended = |end_after_finish: bool, rest: &str| {
         let mut decoder = ChatDecoder::new("p", end_after_finish);
         let mut parts = Vec::new();
-        decoder.end(Some(rest.to_owned()), &mut parts);
+        decoder.end(Some(rest), &mut parts);
         assert_eq!(parts.iter().filter(|part| part.is_terminal()).count(), 1, "{rest}");
         match parts.pop() {
             Some(ModelPart::Failure(failure)) => Err(failure.cause),

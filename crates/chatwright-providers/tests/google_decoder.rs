@@ -4,7 +4,7 @@ use chatwright_core::accumulator::{Accumulator, End};
 use chatwright_core::content::{FileData, Metadata, Part};
 use chatwright_core::error::{Cause, Failure};
 use chatwright_core::model::{Finish, FinishReason, ModelPart, Usage};
-use chatwright_providers::GeminiDecoder;
+use chatwright_providers::{Decode, GeminiDecoder};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

@@ -8,7 +8,7 @@ use chatwright_core::content::{Metadata, Part};
 use chatwright_core::error::Cause;
 use chatwright_core::model::{Message, ModelCall, Role, Usage};
 use chatwright_providers::sse::{EVENT_BYTES_MAX, SseItem, SseParser};
-use chatwright_providers::{Gemini, GeminiDecoder};
+use chatwright_providers::{Decode, Gemini, GeminiDecoder};
 use serde_json::{Map, Value, json};
 
 struct Recording {

@@ -5,7 +5,7 @@ use chatwright_core::content::{FileData, Metadata, Output, Part};
 use chatwright_core::model::{Message, ModelCall, ModelPart, Role, ToolDefinition};
 use chatwright_core::port::LanguageModel;
 use chatwright_fake::{FakeServer, Reply, Script};
-use chatwright_providers::{ChatDecoder, OpenAiChat};
+use chatwright_providers::{ChatDecoder, Decode, OpenAiChat};
 use futures::StreamExt;
 use serde_json::{Value, json};
 

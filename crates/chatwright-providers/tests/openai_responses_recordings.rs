@@ -9,7 +9,7 @@ use chatwright_core::content::{FileData, Metadata, Part};
 use chatwright_core::error::Cause;
 use chatwright_core::model::{Message, ModelCall, ModelPart, Role};
 use chatwright_providers::sse::{EVENT_BYTES_MAX, SseItem, SseParser};
-use chatwright_providers::{OpenAiResponses, ResponsesDecoder};
+use chatwright_providers::{Decode, OpenAiResponses, ResponsesDecoder};
 use serde_json::Value;
 
 /// The events of one response.

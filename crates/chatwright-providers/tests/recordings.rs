@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use chatwright_conformance::Chance;
 use chatwright_core::accumulator::{Accumulator, End};
 use chatwright_core::error::Cause;
-use chatwright_providers::ChatDecoder;
 use chatwright_providers::sse::{SseItem, SseParser};
+use chatwright_providers::{ChatDecoder, Decode};
 
 /// Folders of recordings in this format.
 const FOLDERS: [&str; 9] = [
@@ -60,7 +60,8 @@ fn fold(events: &[String], cuts: &Chance, whole: bool) -> Accumulator {
             }
         }
     }
-    decoder.end(parser.finish().map(|event| event.data), &mut parts);
+    let rest = parser.finish().map(|event| event.data);
+    decoder.end(rest.as_deref(), &mut parts);
     parts.into_iter().for_each(|part| drop(answer.push(part)));
     answer
 }

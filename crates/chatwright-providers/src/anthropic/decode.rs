@@ -6,6 +6,7 @@ use super::block::{Block, Call, Stopped};
 use super::event::{Event, Message, add_usage, finish_reason, with_compactions};
 use super::metadata;
 use super::result::items;
+use crate::decode::Decode;
 use crate::endpoint::in_stream;
 use crate::raw::{field, optional};
 
@@ -60,14 +61,14 @@ impl MessagesDecoder {
             done: false,
         }
     }
+}
 
-    /// Whether the terminal part was given.
-    pub fn is_done(&self) -> bool {
+impl Decode for MessagesDecoder {
+    fn is_done(&self) -> bool {
         self.done
     }
 
-    /// Takes the data of one event.
-    pub fn event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
+    fn event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
         if self.done {
             return;
         }
@@ -84,24 +85,16 @@ impl MessagesDecoder {
         }
     }
 
-    /// Takes the data of an event that the server named `error`.
-    pub fn error_event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
+    fn error_event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
         if !self.done {
             let error: Value = serde_json::from_str(data).unwrap_or_else(|_| data.into());
             self.fail(in_stream(&self.provider, error.get("error").unwrap_or(&error), data), parts);
         }
     }
 
-    /// The server gave a sign of life.
-    pub fn keep_alive(&mut self, parts: &mut Vec<ModelPart>) {
-        if !self.done {
-            parts.push(ModelPart::KeepAlive);
-        }
-    }
-
     /// The stream ended; `rest` is the data of an event that it cut off before its blank line, which counts only if it is
     /// the terminal one: the end or an error.
-    pub fn end(&mut self, rest: Option<&str>, parts: &mut Vec<ModelPart>) {
+    fn end(&mut self, rest: Option<&str>, parts: &mut Vec<ModelPart>) {
         let is_terminal = |data: &&str| Event::parse(data).is_ok_and(|event| event.is_terminal());
         if let Some(rest) = rest.filter(is_terminal) {
             self.event(rest, parts);
@@ -109,17 +102,18 @@ impl MessagesDecoder {
         self.fail(Failure::new(self.provider.clone(), Cause::Truncated), parts);
     }
 
-    /// The transport failed.
-    pub fn fail(&mut self, failure: Failure, parts: &mut Vec<ModelPart>) {
+    fn fail(&mut self, failure: Failure, parts: &mut Vec<ModelPart>) {
         if !std::mem::replace(&mut self.done, true) {
             parts.push(ModelPart::Failure(Box::new(failure)));
         }
     }
 
-    pub(super) fn protocol(&mut self, words: &str, parts: &mut Vec<ModelPart>) {
+    fn protocol(&mut self, words: &str, parts: &mut Vec<ModelPart>) {
         self.fail(Failure::new(self.provider.clone(), Cause::Protocol).with_message(words), parts);
     }
+}
 
+impl MessagesDecoder {
     fn take(&mut self, data: &str, parts: &mut Vec<ModelPart>) -> Result<(), String> {
         let event = Event::parse(data)?;
         match &*event.kind() {

@@ -6,6 +6,7 @@ use super::prompt::{media, messages, system};
 use super::thinking::{AnthropicThinking, Asked};
 use super::{AnthropicMessages, NAMESPACE, Settings, cache};
 use crate::options::merge;
+use crate::warnings;
 
 /// The body of a request. Options under `anthropic`, and under the provider's own name, are merged in at the top level.
 pub(super) fn body(id: &ModelId, call: &ModelCall, settings: Settings) -> Value {
@@ -110,44 +111,24 @@ fn tool_choice(choice: &ToolChoice) -> Value {
     }
 }
 
-/// What the format has no place for, in words for [`ModelPart::Warnings`](chatwright_core::model::ModelPart::Warnings).
+/// What the format has no place for, in words.
 pub(super) fn unsupported(id: &ModelId, call: &ModelCall, settings: Settings) -> Vec<String> {
-    let mut warnings: Vec<String> =
-        asked(id, call, settings).warnings.into_iter().map(str::to_owned).collect();
-    for (name, is_set) in [
+    let asked = asked(id, call, settings).warnings.into_iter().map(str::to_owned);
+    let settings = warnings::settings([
         ("seed", call.seed.is_some()),
         ("presence_penalty", call.presence_penalty.is_some()),
         ("frequency_penalty", call.frequency_penalty.is_some()),
         ("JSON without a schema", call.response_format == Some(ResponseFormat::Json)),
-    ] {
-        if is_set {
-            warnings.push(format!("{name} is not supported"));
+    ]);
+    let files = warnings::files(call, |role, part| match (role, part) {
+        (Role::User, Part::File { media_type, name, data, .. }) => {
+            media(media_type, name.as_deref(), data).is_none().then_some(&**media_type)
         }
-    }
-    for definition in &call.tools {
-        if let (ToolDefinition::Provider { name, .. }, None) = (definition, tool(definition)) {
-            warnings.push(format!("the tool {name} of another provider was left out"));
+        (Role::System | Role::Assistant, Part::File { media_type, .. }) => Some(media_type),
+        (Role::Tool, Part::ToolResult { output: Output::Media { media_type, data, .. }, .. }) => {
+            media(media_type, None, data).is_none().then_some(&**media_type)
         }
-    }
-    for message in &call.prompt {
-        for part in &message.content {
-            let lost = match (message.role, part) {
-                (Role::User, Part::File { media_type, name, data, .. })
-                    if media(media_type, name.as_deref(), data).is_none() =>
-                {
-                    media_type
-                }
-                (Role::System | Role::Assistant, Part::File { media_type, .. }) => media_type,
-                (Role::Tool, Part::ToolResult { output: Output::Media { media_type, data, .. }, .. })
-                    if media(media_type, None, data).is_none() =>
-                {
-                    media_type
-                }
-                _ => continue,
-            };
-            let role = format!("{:?}", message.role).to_ascii_lowercase();
-            warnings.push(format!("a file of type {lost} in a {role} message was left out"));
-        }
-    }
-    warnings
+        _ => None,
+    });
+    asked.chain(settings).chain(warnings::tools(call, tool)).chain(files).collect()
 }

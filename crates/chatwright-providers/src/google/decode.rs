@@ -9,6 +9,7 @@ use super::call::Call;
 use super::chunk::{Candidate, Chunk, Counts, finish_reason, object};
 use super::content::Content;
 use super::metadata;
+use crate::decode::Decode;
 use crate::endpoint::in_stream;
 
 /// Decodes the data of Gemini's events, one after the other. It is total: whatever comes in, it ends in exactly one terminal part.
@@ -44,14 +45,14 @@ impl GeminiDecoder {
             done: false,
         }
     }
+}
 
-    /// Whether the terminal part was given.
-    pub fn is_done(&self) -> bool {
+impl Decode for GeminiDecoder {
+    fn is_done(&self) -> bool {
         self.done
     }
 
-    /// Takes the data of one event.
-    pub fn event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
+    fn event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
         if self.done {
             return;
         }
@@ -73,16 +74,9 @@ impl GeminiDecoder {
         }
     }
 
-    /// The server gave a sign of life.
-    pub fn keep_alive(&mut self, parts: &mut Vec<ModelPart>) {
-        if !self.done {
-            parts.push(ModelPart::KeepAlive);
-        }
-    }
-
     /// The stream ended; `rest` is the data of an event that it cut off before its blank line, which counts only if it is
     /// whole and the terminal one, or comes behind it.
-    pub fn end(&mut self, rest: Option<&str>, parts: &mut Vec<ModelPart>) {
+    fn end(&mut self, rest: Option<&str>, parts: &mut Vec<ModelPart>) {
         let (ended, mut cut) = (self.finish_reason.is_some(), false);
         match rest {
             Some(rest) if counts(rest, ended) => self.event(rest, parts),
@@ -96,17 +90,19 @@ impl GeminiDecoder {
     }
 
     /// The transport failed. An answer that is whole stays whole, where a reason proves it.
-    pub fn fail(&mut self, failure: Failure, parts: &mut Vec<ModelPart>) {
+    fn fail(&mut self, failure: Failure, parts: &mut Vec<ModelPart>) {
         match self.finish_reason.take() {
             Some(reason) if !(self.done || self.went_on) => self.complete(reason, parts),
             _ => self.broken(failure, parts),
         }
     }
 
-    pub(super) fn protocol(&mut self, words: &str, parts: &mut Vec<ModelPart>) {
+    fn protocol(&mut self, words: &str, parts: &mut Vec<ModelPart>) {
         self.broken(Failure::new(self.provider.clone(), Cause::Protocol).with_message(words), parts);
     }
+}
 
+impl GeminiDecoder {
     fn broken(&mut self, failure: Failure, parts: &mut Vec<ModelPart>) {
         if !std::mem::replace(&mut self.done, true) {
             parts.push(ModelPart::Failure(Box::new(failure)));

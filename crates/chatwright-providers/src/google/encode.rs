@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::NAMESPACE;
 use super::prompt::{contents, media, system};
 use crate::options::merge;
+use crate::warnings;
 
 /// The body of a request. Options under `google`, and under the provider's own name, are merged in.
 pub(super) fn body(id: &ModelId, call: &ModelCall) -> Value {
@@ -111,32 +112,16 @@ fn tool_choice(choice: &ToolChoice) -> Value {
     }
 }
 
-/// What the format has no place for, in words for [`ModelPart::Warnings`](chatwright_core::model::ModelPart::Warnings).
+/// What the format has no place for, in words.
 pub(super) fn unsupported(call: &ModelCall) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if call.parallel_tool_calls == Some(false) {
-        warnings.push("one tool call at a time is not supported".to_owned());
-    }
-    for definition in &call.tools {
-        if let (ToolDefinition::Provider { name, .. }, None) = (definition, provider_tool(definition)) {
-            warnings.push(format!("the tool {name} of another provider was left out"));
+    let settings = warnings::settings([("one tool call at a time", call.parallel_tool_calls == Some(false))]);
+    let files = warnings::files(call, |role, part| match (role, part) {
+        (Role::System, Part::File { media_type, .. }) => Some(media_type),
+        (Role::User | Role::Assistant, Part::File { media_type, data, .. })
+        | (Role::Tool, Part::ToolResult { output: Output::Media { media_type, data, .. }, .. }) => {
+            media(media_type, data).is_none().then_some(&**media_type)
         }
-    }
-    for message in &call.prompt {
-        for part in &message.content {
-            let lost = match (message.role, part) {
-                (Role::System, Part::File { media_type, .. }) => media_type,
-                (Role::User | Role::Assistant, Part::File { media_type, data, .. })
-                | (Role::Tool, Part::ToolResult { output: Output::Media { media_type, data, .. }, .. })
-                    if media(media_type, data).is_none() =>
-                {
-                    media_type
-                }
-                _ => continue,
-            };
-            let role = format!("{:?}", message.role).to_ascii_lowercase();
-            warnings.push(format!("a file of type {lost} in a {role} message was left out"));
-        }
-    }
-    warnings
+        _ => None,
+    });
+    settings.into_iter().chain(warnings::tools(call, provider_tool)).chain(files).collect()
 }

@@ -7,6 +7,7 @@ use super::calls::Calls;
 use super::chunk::{Chunk, Content, Delta, Thought, add_usage};
 use super::demanded_back;
 use super::details::Details;
+use crate::decode::Decode;
 use crate::endpoint::in_stream;
 
 /// Decodes the data of Chat Completions events, one after the other. It is total: whatever comes in, it ends in exactly one
@@ -51,14 +52,14 @@ impl ChatDecoder {
             done: false,
         }
     }
+}
 
-    /// Whether the terminal part was given.
-    pub fn is_done(&self) -> bool {
+impl Decode for ChatDecoder {
+    fn is_done(&self) -> bool {
         self.done
     }
 
-    /// Takes the data of one event.
-    pub fn event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
+    fn event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
         if self.done {
             return;
         }
@@ -80,29 +81,19 @@ impl ChatDecoder {
         }
     }
 
-    /// Takes the data of an event that the server named `error`.
-    pub fn error_event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
+    fn error_event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
         if !self.done {
             let error: Value = serde_json::from_str(data).unwrap_or_else(|_| data.into());
             self.error(error.get("error").unwrap_or(&error), data, parts);
         }
     }
 
-    /// The server gave a sign of life.
-    pub fn keep_alive(&mut self, parts: &mut Vec<ModelPart>) {
-        if !self.done {
-            parts.push(ModelPart::KeepAlive);
-        }
-    }
-
-    /// The stream ended; `rest` is the data of an event that it cut off before its blank line, which counts only if it is
-    /// a terminal one.
-    pub fn end(&mut self, rest: Option<String>, parts: &mut Vec<ModelPart>) {
+    fn end(&mut self, rest: Option<&str>, parts: &mut Vec<ModelPart>) {
         if self.done {
             return;
         }
         if let Some(data) = rest.filter(|data| self.is_terminal(data)) {
-            self.event(&data, parts);
+            self.event(data, parts);
         }
         if !self.done && self.end_after_finish && self.finish.is_some() {
             return self.complete(parts);
@@ -110,17 +101,18 @@ impl ChatDecoder {
         self.fail(Failure::new(self.provider.clone(), Cause::Truncated), parts);
     }
 
-    /// The transport failed.
-    pub fn fail(&mut self, failure: Failure, parts: &mut Vec<ModelPart>) {
+    fn fail(&mut self, failure: Failure, parts: &mut Vec<ModelPart>) {
         if !std::mem::replace(&mut self.done, true) {
             parts.push(ModelPart::Failure(Box::new(failure)));
         }
     }
 
-    pub(super) fn protocol(&mut self, words: &str, parts: &mut Vec<ModelPart>) {
+    fn protocol(&mut self, words: &str, parts: &mut Vec<ModelPart>) {
         self.fail(Failure::new(self.provider.clone(), Cause::Protocol).with_message(words), parts);
     }
+}
 
+impl ChatDecoder {
     fn is_terminal(&self, data: &str) -> bool {
         data.trim() == "[DONE]"
             || Chunk::parse(data).is_ok_and(|mut chunk| {

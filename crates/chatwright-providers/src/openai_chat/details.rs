@@ -3,6 +3,8 @@
 use chatwright_core::content::{Metadata, Part};
 use serde_json::{Map, Value};
 
+use crate::metadata;
+
 /// Most bytes of one answer.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -66,14 +68,15 @@ fn go_on(item: &mut Map<String, Value>, piece: Map<String, Value>) {
 
 /// What a provider is to get back.
 pub(super) fn attached(provider: &str, name: &str, value: Value) -> Metadata {
-    let fields = Map::from_iter([(name.to_owned(), value)]);
-    Metadata::from([(provider.into(), Value::Object(fields))])
+    metadata::of(provider, Map::from_iter([(name.to_owned(), value)]))
 }
 
 /// The proved thoughts of an answer that this provider gave.
 pub(super) fn thoughts(provider: &str, content: &[Part]) -> Vec<Value> {
     let of_part = |part: &Part| match part {
-        Part::Reasoning { metadata, .. } => metadata.get(provider)?.get(THOUGHTS)?.as_array().cloned(),
+        Part::Reasoning { metadata, .. } => {
+            metadata::attached(provider, metadata, THOUGHTS)?.as_array().cloned()
+        }
         _ => None,
     };
     content.iter().filter_map(of_part).flatten().collect()

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::server::Dialect;
 use super::{demanded_back, details};
-use crate::openai::{arguments, parameters, tool_name};
+use crate::openai::{answer_schema, arguments, parameters, tool_name};
+use crate::warnings;
 
 /// The body of a request. Options under `openai`, and under the provider's own name, are merged in at the top level untouched.
 pub(super) fn body(id: &ModelId, call: &ModelCall, dialect: Dialect) -> Value {
@@ -58,10 +59,7 @@ fn response_format(format: &ResponseFormat, dialect: Dialect) -> Option<Value> {
         ResponseFormat::Json => Some(json!({"type": "json_object"})),
         ResponseFormat::Schema { .. } if dialect.no_json_schema => Some(json!({"type": "json_object"})),
         ResponseFormat::Schema { name, description, schema, strict } => {
-            let mut format = json!({"name": name, "schema": schema, "strict": strict});
-            if !description.is_empty() {
-                format["description"] = (&**description).into();
-            }
+            let format = answer_schema(name, description, schema, *strict);
             Some(json!({"type": "json_schema", "json_schema": format}))
         }
         _ => None,
@@ -179,38 +177,23 @@ fn sound(media_type: &str) -> Option<&'static str> {
     }
 }
 
-/// What the format has no place for, in words for [`ModelPart::Warnings`](chatwright_core::model::ModelPart::Warnings).
+/// What the format has no place for, in words.
 pub(super) fn unsupported(id: &ModelId, call: &ModelCall, dialect: Dialect) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for (name, is_set) in [
+    let settings = warnings::settings([
         ("top_k", call.top_k.is_some()),
         ("thinking_budget", call.thinking_budget.is_some() && !dialect.counts_thoughts()),
-    ] {
-        if is_set {
-            warnings.push(format!("{name} is not supported"));
-        }
-    }
-    if dialect.no_json_schema && matches!(call.response_format, Some(ResponseFormat::Schema { .. })) {
-        warnings.push("a schema of the answer is not supported: it will be some JSON".to_owned());
-    }
-    for definition in &call.tools {
-        if let (ToolDefinition::Provider { name, .. }, None) = (definition, tool(id, definition)) {
-            warnings.push(format!("the tool {name} of another provider was left out"));
-        }
-    }
-    for message in &call.prompt {
-        for part in &message.content {
-            let lost = match (message.role, part) {
-                (Role::User, Part::File { media_type, .. }) if user_part(part).is_none() => media_type,
-                (Role::System | Role::Assistant, Part::File { media_type, .. }) => media_type,
-                (Role::Tool, Part::ToolResult { output: Output::Media { media_type, .. }, .. }) => media_type,
-                _ => continue,
-            };
-            let role = format!("{:?}", message.role).to_ascii_lowercase();
-            warnings.push(format!("a file of type {lost} in a {role} message was left out"));
-        }
-    }
-    warnings
+    ]);
+    let has_schema = matches!(call.response_format, Some(ResponseFormat::Schema { .. }));
+    let schema = (dialect.no_json_schema && has_schema)
+        .then(|| "a schema of the answer is not supported: it will be some JSON".to_owned());
+    let files = warnings::files(call, |role, part| match (role, part) {
+        (Role::User, Part::File { media_type, .. }) => user_part(part).is_none().then_some(&**media_type),
+        (Role::System | Role::Assistant, Part::File { media_type, .. })
+        | (Role::Tool, Part::ToolResult { output: Output::Media { media_type, .. }, .. }) => Some(media_type),
+        _ => None,
+    });
+    let tools = warnings::tools(call, |definition| tool(id, definition));
+    settings.into_iter().chain(schema).chain(tools).chain(files).collect()
 }
 
 fn assistant(provider: &str, content: &[Part], dialect: Dialect, ids: &mut CallIds) -> Option<Value> {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::event::{Event, Response, usage};
 use super::item::{Call, Item, Thought};
 use super::metadata;
+use crate::decode::Decode;
 use crate::endpoint::in_stream;
 use crate::raw::{field, optional};
 
@@ -50,14 +51,14 @@ impl ResponsesDecoder {
             done: false,
         }
     }
+}
 
-    /// Whether the terminal part was given.
-    pub fn is_done(&self) -> bool {
+impl Decode for ResponsesDecoder {
+    fn is_done(&self) -> bool {
         self.done
     }
 
-    /// Takes the data of one event.
-    pub fn event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
+    fn event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
         if self.done {
             return;
         }
@@ -79,8 +80,7 @@ impl ResponsesDecoder {
         }
     }
 
-    /// Takes the data of an event that the server named `error`.
-    pub fn error_event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
+    fn error_event(&mut self, data: &str, parts: &mut Vec<ModelPart>) {
         if self.done {
             return;
         }
@@ -101,16 +101,7 @@ impl ResponsesDecoder {
         self.fail(in_stream(&self.provider, &error, data), parts);
     }
 
-    /// The server gave a sign of life.
-    pub fn keep_alive(&mut self, parts: &mut Vec<ModelPart>) {
-        if !self.done {
-            parts.push(ModelPart::KeepAlive);
-        }
-    }
-
-    /// The stream ended; `rest` is the data of an event that it cut off before its blank line, which counts only if it is a
-    /// terminal one.
-    pub fn end(&mut self, rest: Option<&str>, parts: &mut Vec<ModelPart>) {
+    fn end(&mut self, rest: Option<&str>, parts: &mut Vec<ModelPart>) {
         let is_terminal = |data: &&str| Event::parse(data).is_ok_and(|event| event.is_terminal());
         if let Some(data) = rest.filter(is_terminal) {
             self.event(data, parts);
@@ -118,17 +109,18 @@ impl ResponsesDecoder {
         self.fail(Failure::new(self.provider.clone(), Cause::Truncated), parts);
     }
 
-    /// The transport failed.
-    pub fn fail(&mut self, failure: Failure, parts: &mut Vec<ModelPart>) {
+    fn fail(&mut self, failure: Failure, parts: &mut Vec<ModelPart>) {
         if !std::mem::replace(&mut self.done, true) {
             parts.push(ModelPart::Failure(Box::new(failure)));
         }
     }
 
-    pub(super) fn protocol(&mut self, words: &str, parts: &mut Vec<ModelPart>) {
+    fn protocol(&mut self, words: &str, parts: &mut Vec<ModelPart>) {
         self.fail(Failure::new(self.provider.clone(), Cause::Protocol).with_message(words), parts);
     }
+}
 
+impl ResponsesDecoder {
     fn take(&mut self, data: &str, parts: &mut Vec<ModelPart>) -> Result<(), String> {
         let event = Event::parse(data)?;
         match &*event.kind() {

@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::prompt::{input, media};
 use super::{NAMESPACE, item_of};
-use crate::openai::parameters;
+use crate::openai::{answer_schema, parameters};
 use crate::options::merge;
+use crate::warnings;
 
 /// The body of a request. Options under `openai`, and under the provider's own name, are merged in at the top level untouched.
 pub(super) fn body(id: &ModelId, call: &ModelCall) -> Value {
@@ -54,10 +55,8 @@ fn format(format: &ResponseFormat) -> Option<Value> {
     match format {
         ResponseFormat::Json => Some(json!({"type": "json_object"})),
         ResponseFormat::Schema { name, description, schema, strict } => {
-            let mut format = json!({"type": "json_schema", "name": name, "schema": schema, "strict": strict});
-            if !description.is_empty() {
-                format["description"] = (&**description).into();
-            }
+            let mut format = answer_schema(name, description, schema, *strict);
+            format["type"] = "json_schema".into();
             Some(format)
         }
         _ => None,
@@ -134,51 +133,31 @@ fn tool_choice(model: &ModelId, call: &ModelCall, choice: &ToolChoice) -> Value 
     }
 }
 
-/// What the format has no place for, in words for [`ModelPart::Warnings`](chatwright_core::model::ModelPart::Warnings).
+/// What the format has no place for, in words.
 pub(super) fn unsupported(id: &ModelId, call: &ModelCall) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for (name, is_set) in [
+    let settings = warnings::settings([
         ("top_k", call.top_k.is_some()),
         ("seed", call.seed.is_some()),
         ("presence_penalty", call.presence_penalty.is_some()),
         ("frequency_penalty", call.frequency_penalty.is_some()),
         ("stop_sequences", !call.stop_sequences.is_empty()),
         ("thinking_budget", call.thinking_budget.is_some()),
-    ] {
-        if is_set {
-            warnings.push(format!("{name} is not supported"));
+    ]);
+    let files = warnings::files(call, |role, part| match (role, part) {
+        (Role::User, Part::File { media_type, name, data, .. }) => {
+            media(media_type, name.as_deref(), data).is_none().then_some(&**media_type)
         }
-    }
-    for definition in &call.tools {
-        if let (ToolDefinition::Provider { name, .. }, None) = (definition, tool(id, definition)) {
-            warnings.push(format!("the tool {name} of another provider was left out"));
+        // What this provider drew goes back as the item that it was.
+        (Role::Assistant, Part::File { media_type, metadata, .. }) => {
+            let item = metadata.get(NAMESPACE).and_then(|fields| item_of(fields, &id.provider));
+            item.is_none().then_some(&**media_type)
         }
-    }
-    for message in &call.prompt {
-        for part in &message.content {
-            let lost = match (message.role, part) {
-                (Role::User, Part::File { media_type, name, data, .. })
-                    if media(media_type, name.as_deref(), data).is_none() =>
-                {
-                    media_type
-                }
-                // What this provider drew goes back as the item that it was.
-                (Role::Assistant, Part::File { metadata, .. })
-                    if metadata.get(NAMESPACE).and_then(|fields| item_of(fields, &id.provider)).is_some() =>
-                {
-                    continue;
-                }
-                (Role::System | Role::Assistant, Part::File { media_type, .. }) => media_type,
-                (Role::Tool, Part::ToolResult { output: Output::Media { media_type, data, .. }, .. })
-                    if media(media_type, None, data).is_none() =>
-                {
-                    media_type
-                }
-                _ => continue,
-            };
-            let role = format!("{:?}", message.role).to_ascii_lowercase();
-            warnings.push(format!("a file of type {lost} in a {role} message was left out"));
+        (Role::System, Part::File { media_type, .. }) => Some(media_type),
+        (Role::Tool, Part::ToolResult { output: Output::Media { media_type, data, .. }, .. }) => {
+            media(media_type, None, data).is_none().then_some(&**media_type)
         }
-    }
-    warnings
+        _ => None,
+    });
+    let tools = warnings::tools(call, |definition| tool(id, definition));
+    settings.into_iter().chain(tools).chain(files).collect()
 }
