@@ -7,7 +7,7 @@ use chatwright_core::content::Part;
 use chatwright_core::error::{Cause, ErrorInfo, Failure, RetryEvent, TimeoutPhase, Verdict, classify};
 use chatwright_core::head::{OpenGen, UnitKind};
 use chatwright_core::history::ValidHistory;
-use chatwright_core::model::{FinishReason, Message, ModelCall, ModelId, ModelPart, Usage};
+use chatwright_core::model::{FinishReason, ModelCall, ModelId, ModelPart, Usage};
 use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LiveLog};
 use chatwright_engine::{Answer, Stopped, Work};
 use chatwright_retry::Gate;
@@ -206,7 +206,7 @@ impl Held {
     async fn call(&mut self, open: &OpenGen, chosen: &Chosen) -> Result<ModelCall, Streamed> {
         let prompt = self.prompt(open).await?;
         if open.kind == UnitKind::Compaction {
-            return Ok(Self::summary_call(prompt::read(prompt), chosen));
+            return Ok(Self::summary_call(prompt.into_messages(), chosen));
         }
         let deps = Arc::clone(&self.deps);
         let mut user_prompt = None;
@@ -216,7 +216,7 @@ impl Held {
             user_prompt = read.map_err(|error| Streamed::Failed(Box::new(failure::unreadable(&error))))?;
         }
         let own = user_prompt.as_ref().map(|prompt| prompt.as_str());
-        let mut call = ModelCall::new(prompt::with_own(prompt::read(prompt), own));
+        let mut call = ModelCall::new(prompt::with_own(prompt, own));
         call.tools = self.deps.registry.definitions(&self.history);
         call.reasoning_effort = self.chat.state.effort;
         if let Some(options) = chosen.options() {
@@ -239,16 +239,17 @@ impl Held {
         Ok(history)
     }
 
-    /// The history with the bytes of its blobs.
-    async fn prompt(&mut self, open: &OpenGen) -> Result<Vec<Message>, Streamed> {
-        let prompt = self.valid_history(open).await?.into_messages();
-        if self.deps.ports.blobs.is_none() || !has_blobs(&prompt) {
-            return Ok(prompt);
+    /// The history with the bytes of its blobs, and its files that are text as text. One with neither is valid as it is.
+    async fn prompt(&mut self, open: &OpenGen) -> Result<ValidHistory, Streamed> {
+        let prompt = self.valid_history(open).await?;
+        if self.deps.ports.blobs.is_none() || !has_blobs(prompt.messages()) {
+            return Ok(prompt::read(prompt));
         }
         let (deps, shown) = (Arc::clone(&self.deps), std::mem::take(&mut self.shown));
-        let (prompt, shown) = self.meanwhile(open, resolve(deps, self.id, prompt, shown)).await?;
+        let resolved = resolve(deps, self.id, prompt.into_messages(), shown);
+        let (prompt, shown) = self.meanwhile(open, resolved).await?;
         self.shown = shown;
-        Ok(prompt)
+        Ok(prompt::read(prompt.into()))
     }
 
     /// The answer as records take it, or nothing if the lease is over. A shutdown waits for no blob any longer than its grace.

@@ -6,6 +6,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chatwright_core::content::{FileData, Output, Part};
+use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{Message, Role};
 
 /// Types under `application/` that are text.
@@ -34,19 +35,26 @@ const TEXT_TYPES: [&str; 21] = [
 ];
 
 /// Puts what the user wants every model to know behind the host's instructions.
-pub(super) fn with_own(mut messages: Vec<Message>, own: Option<&str>) -> Vec<Message> {
-    if let Some(own) = own {
-        // A valid history begins with the host's.
-        let at = messages.iter().take_while(|message| message.role == Role::System).count();
-        messages.insert(at, Message::new(Role::System, vec![Part::text(own)]));
-    }
-    messages
+pub(super) fn with_own(history: ValidHistory, own: Option<&str>) -> ValidHistory {
+    let Some(own) = own else { return history };
+    let mut messages = history.into_messages();
+    // A valid history begins with the host's.
+    let at = messages.iter().take_while(|message| message.role == Role::System).count();
+    messages.insert(at, Message::new(Role::System, vec![Part::text(own)]));
+    messages.into()
 }
 
 /// Puts text in the place of files that are text: few models read them as files.
-pub(super) fn read(mut messages: Vec<Message>) -> Vec<Message> {
+pub(super) fn read(history: ValidHistory) -> ValidHistory {
+    let has_file = |part: &Part| {
+        matches!(part, Part::File { .. } | Part::ToolResult { output: Output::Media { .. }, .. })
+    };
+    if !history.iter().any(|message| message.content.iter().any(has_file)) {
+        return history;
+    }
+    let mut messages = history.into_messages();
     messages.iter_mut().for_each(read_message);
-    messages
+    messages.into()
 }
 
 fn read_message(message: &mut Message) {
@@ -100,7 +108,6 @@ fn is_text(media_type: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use chatwright_core::content::Metadata;
-    use chatwright_core::history::ValidHistory;
 
     use super::*;
 
@@ -125,7 +132,7 @@ mod tests {
         let says = |role, text: &str| Message::new(role, vec![Part::text(text)]);
         let history =
             vec![says(Role::System, "host"), says(Role::User, "Hi"), says(Role::System, "host, later")];
-        let sent = with_own(ValidHistory::from(history).into_messages(), Some("own"));
+        let sent = with_own(ValidHistory::from(history), Some("own")).into_messages();
         let expected = [
             says(Role::System, "host"),
             says(Role::System, "host, later"),
