@@ -2,12 +2,13 @@
 //!
 //! A model that answers at once calls a tool that answers at once, so often; then the turn ends. A step is all that the loop
 //! does for it: the prompt, the answer folded and stored with the intent of its call, the tool's task, its result stored with the
-//! start of the next attempt, doorbells and events. Measured over a store in memory and over SQLite (WAL, synchronous FULL), in a
-//! chat of 10 messages and in one of 10,000. The peer on SQLite is one connection that inserts one row of the same size per
-//! durable transaction, twice for a step.
+//! start of the next attempt, doorbells and events: the time from the first call of the model to the last. What comes before the first one, where
+//! a worker reads the chat and claims it, is a row of its own. Measured over a store in memory and over SQLite (WAL, synchronous
+//! FULL), in a chat of 10 messages and in one of 10,000. The peer on SQLite is one connection that inserts one row of the same
+//! size per durable transaction, twice for a step.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -21,6 +22,7 @@ use chatwright::sqlite::SqliteStore;
 use chatwright::{Chat, Chatwright, NewChat, Settings, SystemClock, UserId};
 use chatwright_benches::{Bench, median};
 use futures::StreamExt;
+
 use tokio::task::JoinSet;
 
 const LENGTHS: [usize; 2] = [10, 10_000];
@@ -48,14 +50,14 @@ fn main() {
         for (store, length) in memory.into_iter().zip(lengths) {
             talks.push(Talk::of(store, MemoryBus::new(), length).await);
         }
-        report("memory, steps per second", &bench, &talks, steps).await;
+        report("memory", &bench, &talks, steps).await;
         drop(talks);
         let mut talks = Vec::new();
         for (n, length) in lengths.into_iter().enumerate() {
             let store = SqliteStore::open(folder.path().join(format!("{n}.db"))).expect("an empty folder");
             talks.push(Talk::of(store, MemoryBus::new(), length).await);
         }
-        let [short, _] = report("SQLite, steps per second", &bench, &talks, steps).await;
+        let [short, _] = report("SQLite", &bench, &talks, steps).await;
         println!(
             "{:<34} {bare:>14.0} {:>14} {:>7.2}",
             "SQLite, pairs of bare transactions",
@@ -65,15 +67,25 @@ fn main() {
     });
 }
 
+/// Steps per second.
 async fn report(name: &str, bench: &Bench, talks: &[Talk], steps: usize) -> [f64; 2] {
-    let mut rates: [Vec<f64>; 2] = Default::default();
+    let (mut rates, mut starts): ([Vec<f64>; 2], [Vec<f64>; 2]) = Default::default();
     for _ in 0..bench.rounds {
-        for (rates, talk) in rates.iter_mut().zip(talks) {
-            rates.push(talk.rate(steps).await);
+        for (n, talk) in talks.iter().enumerate() {
+            let (start, rate) = talk.measure(steps).await;
+            starts[n].push(start.as_secs_f64() * 1e3);
+            rates[n].push(rate);
         }
     }
     let [short, long] = rates.map(median);
-    println!("{name:<34} {short:>14.0} {long:>14.0} {:>7.2}", short / long);
+    println!("{:<34} {short:>14.0} {long:>14.0} {:>7.2}", format!("{name}, steps per second"), short / long);
+    let starts = starts.map(median);
+    let [start, long_start] = starts;
+    println!(
+        "{:<34} {start:>14.2} {long_start:>14.2} {:>7.2}",
+        format!("{name}, ms until the model is asked"),
+        long_start / start
+    );
     [short, long]
 }
 
@@ -125,15 +137,18 @@ impl Talk {
         }
     }
 
-    /// Steps per second of a turn.
-    async fn rate(&self, steps: usize) -> f64 {
+    /// How long a turn takes until the model is asked, and how many steps there are in a second from then on.
+    async fn measure(&self, steps: usize) -> (Duration, f64) {
         let chat = match &self.long {
             Some(chat) => chat.clone(),
             None => self.chat().await,
         };
+        self.model.asked.lock().expect("nobody panics with it").clear();
         let begun = now();
         self.turn(&chat, steps).await;
-        steps as f64 / begun.elapsed().as_secs_f64()
+        let asked = self.model.asked.lock().expect("nobody panics with it");
+        let (first, last) = (asked[0], asked[asked.len() - 1]);
+        (first - begun, steps as f64 / (last - first).as_secs_f64())
     }
 }
 
@@ -141,6 +156,7 @@ impl Talk {
 #[derive(Clone, Default)]
 struct Instantly {
     steps: Arc<AtomicUsize>,
+    asked: Arc<Mutex<Vec<Instant>>>,
 }
 
 impl LanguageModel for Instantly {
@@ -149,6 +165,7 @@ impl LanguageModel for Instantly {
     }
 
     fn stream(&self, _: ModelCall) -> ModelStream {
+        self.asked.lock().expect("nobody panics with it").push(now());
         let more =
             self.steps.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         let text = ModelPart::TextDelta { id: "0".into(), delta: "Let me see what time it is.".to_owned() };

@@ -27,14 +27,25 @@ mod tests;
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
+use self::check::End;
 use crate::content::Part;
 use crate::model::Message;
 
 /// Messages that keep the rules of every provider. Each rule is a [`Rule`]; what is peculiar to one format is the duty of its
 /// adapter: that roles alternate, which letters an id may have.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ValidHistory(Vec<Message>);
+///
+/// Clones share their messages. So a long history costs nothing to hand on, and little to [extend](Self::extend).
+#[derive(Clone, Default)]
+pub struct ValidHistory(Arc<Checked>);
+
+#[derive(Clone, Default)]
+struct Checked {
+    messages: Vec<Message>,
+    /// What the check remembers of them.
+    end: End,
+}
 
 /// A message that had to be changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,10 +100,14 @@ impl ValidHistory {
     /// A call without a result gets one that says so. A result whose call is not there is removed, and its words are kept as text;
     /// so are those of a provider's run of which only a half is there. No part with metadata is dropped but such halves and results.
     pub fn repair(messages: Vec<Message>) -> (Self, Vec<Repair>) {
-        if check::check(&messages).is_ok() {
-            return (Self(messages), Vec::new());
+        match check::check(&messages) {
+            Ok(end) => (Self::checked(messages, end), Vec::new()),
+            Err(_) => {
+                let (mended, repairs) = mend::mend(&messages);
+                let end = End::of(&mended);
+                (Self::checked(mended, end), repairs)
+            }
         }
-        mend::mend(&messages)
     }
 
     /// Takes messages that are valid.
@@ -100,18 +115,52 @@ impl ValidHistory {
     /// # Errors
     /// [`Invalid`] if they are not.
     pub fn check(messages: Vec<Message>) -> Result<Self, Invalid> {
-        check::check(&messages)?;
-        Ok(Self(messages))
+        let end = check::check(&messages)?;
+        Ok(Self::checked(messages, end))
+    }
+
+    /// Takes more messages in behind the others, if they are valid there. Only these are looked at, however many there are before them;
+    /// those are copied if a clone is still held.
+    ///
+    /// # Errors
+    /// [`Invalid`], with the place in the whole, if they are not; nothing is changed then.
+    pub fn extend(&mut self, more: Vec<Message>) -> Result<(), Invalid> {
+        let Checked { messages, end } = Arc::make_mut(&mut self.0);
+        if let Err(Invalid { at, rule }) = end.go_on(&more) {
+            *end = End::of(messages);
+            return Err(Invalid { at: messages.len() + at, rule });
+        }
+        messages.extend(more);
+        Ok(())
+    }
+
+    fn checked(messages: Vec<Message>, end: End) -> Self {
+        Self(Arc::new(Checked { messages, end }))
     }
 
     /// The messages, oldest first.
     pub fn messages(&self) -> &[Message] {
-        &self.0
+        &self.0.messages
     }
 
-    /// The messages, to be changed: what comes of it has to be repaired or checked again.
+    /// The messages, to be changed: what comes of it has to be repaired or checked again. They are copied if a clone is still held.
     pub fn into_messages(self) -> Vec<Message> {
-        self.0
+        match Arc::try_unwrap(self.0) {
+            Ok(checked) => checked.messages,
+            Err(shared) => shared.messages.clone(),
+        }
+    }
+}
+
+impl PartialEq for ValidHistory {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.messages() == other.messages()
+    }
+}
+
+impl fmt::Debug for ValidHistory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ValidHistory").field(&self.messages()).finish()
     }
 }
 
@@ -161,7 +210,7 @@ impl Deref for ValidHistory {
     type Target = [Message];
 
     fn deref(&self) -> &[Message] {
-        &self.0
+        self.messages()
     }
 }
 
@@ -170,7 +219,7 @@ impl<'a> IntoIterator for &'a ValidHistory {
     type IntoIter = std::slice::Iter<'a, Message>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.messages().iter()
     }
 }
 

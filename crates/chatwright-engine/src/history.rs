@@ -29,6 +29,16 @@ pub struct History {
     repaired: BTreeMap<Seq, Vec<(Seq, Vec<Message>)>>,
     parts: Vec<MessagePart>,
     strange: Option<(Seq, Kind)>,
+    /// How often something happened to what stood there already.
+    recast: u64,
+}
+
+/// How far a prompt was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    items: usize,
+    through: Seq,
+    recast: u64,
 }
 
 /// From where on a model is shown history.
@@ -109,6 +119,7 @@ impl History {
             repaired: BTreeMap::new(),
             parts: Vec::new(),
             strange: None,
+            recast: 0,
         }
     }
 
@@ -119,6 +130,7 @@ impl History {
     pub fn preface(&mut self, record: &Record) -> Result<(), InvalidBody> {
         if let (Body::MessageSystem(message), true) = (record.open()?.body, record.seq < self.first) {
             self.items.insert(0, (record.seq, Item::System(message)));
+            self.recast += 1;
         }
         Ok(())
     }
@@ -203,18 +215,22 @@ impl History {
                 ..
             }) => drop(self.edited.insert((message, ordinal), (record.seq, input))),
             Body::HistoryCut(cut) => {
+                self.recast += 1;
                 self.items.retain(|(seq, _)| *seq < cut.from);
                 self.edited.retain(|_, (seq, _)| *seq < cut.from);
                 self.repaired.values_mut().for_each(|said| said.retain(|(seq, _)| *seq < cut.from));
                 self.anchors.retain(|anchor| anchor.seq < cut.from);
             }
             Body::ContextCleared(cleared) => {
+                self.recast += 1;
                 self.anchors.push(Anchor { seq: record.seq, from: cleared.from, summary: Vec::new() });
             }
             Body::ContextCompacted(ContextCompacted { from, summary, .. }) => {
+                self.recast += 1;
                 self.anchors.push(Anchor { seq: record.seq, from, summary });
             }
             Body::PromptRepaired(PromptRepaired { repairs, .. }) => {
+                self.recast += 1;
                 for (seq, words) in repairs {
                     // Anything else is a note.
                     if let Ok(messages) = serde_json::from_str(&words) {
@@ -269,7 +285,10 @@ impl History {
 
     /// Results of a message's calls so far, by place.
     pub fn results(&self, id: MessageId) -> BTreeMap<u32, &CallResult> {
-        let of_message = self.items.iter().filter_map(|(_, item)| match item {
+        let is_answer = |item: &Item| matches!(item, Item::Assistant(answer) if answer.id == id);
+        // They stand behind their answer.
+        let from = self.items.iter().rposition(|(_, item)| is_answer(item)).unwrap_or(0);
+        let of_message = self.items[from..].iter().filter_map(|(_, item)| match item {
             Item::Results(results) if results.message == id => Some(&results.results),
             _ => None,
         });
@@ -333,25 +352,54 @@ impl History {
         Some(&self.repaired.get(&seq)?.last()?.1)
     }
 
+    /// How far a prompt that is built now goes.
+    pub fn mark(&self) -> Mark {
+        Mark { items: self.items.len(), through: self.through, recast: self.recast }
+    }
+
+    /// What the [prompt](Self::prompt) has gained at its end since this mark of the same history. Nothing if something else happened to
+    /// it: it has to be built anew then. Only entries since the mark are looked at, however long the chat is.
+    pub fn added(&self, since: &Mark) -> Option<Vec<Message>> {
+        let added = self.items.get(since.items..).filter(|_| self.recast == since.recast)?;
+        let answers = added.iter().filter_map(|(_, item)| match item {
+            Item::Assistant(answer) => Some(answer.id),
+            _ => None,
+        });
+        let answers: BTreeSet<MessageId> = answers.collect();
+        let is_behind = |item: &Item| match item {
+            Item::System(_) => false,
+            Item::Results(results) => answers.contains(&results.message),
+            Item::User(_) | Item::Assistant(_) => true,
+        };
+        let edits = self.edited.iter().filter(|(_, (seq, _))| *seq > since.through);
+        let is_end = added.iter().all(|(_, item)| is_behind(item))
+            && edits.into_iter().all(|((message, _), _)| answers.contains(message));
+        is_end.then(|| {
+            let outputs = outputs(added);
+            let shown = added.iter().filter(|(seq, _)| self.is_shown(*seq));
+            shown.flat_map(|(seq, item)| self.stand_or(*seq, || self.messages(item, &outputs))).collect()
+        })
+    }
+
+    /// Whether nothing stands in the place of what is older.
+    fn is_shown(&self, seq: Seq) -> bool {
+        self.anchors.last().is_none_or(|anchor| seq >= anchor.from)
+    }
+
+    fn stand_or(&self, seq: Seq, made: impl FnOnce() -> Vec<Message>) -> Vec<Message> {
+        self.stands(seq).map_or_else(made, <[Message]>::to_vec)
+    }
+
     /// What a model is shown, with the records that it was made of.
     fn shown(&self) -> Vec<(Seq, Message)> {
         let mut prompt = Vec::with_capacity(self.items.len());
-        let mut outputs: BTreeMap<(MessageId, u32), &Output> = BTreeMap::new();
-        for (_, item) in &self.items {
-            let Item::Results(ToolResults { message, results, .. }) = item else { continue };
-            for result in results {
-                outputs.entry((*message, result.ordinal)).or_insert(&result.output);
-            }
-        }
-        let anchor = self.anchors.last();
-        let shown = |seq: Seq| anchor.is_none_or(|anchor| seq >= anchor.from);
-        let summary = anchor.filter(|anchor| !anchor.summary.is_empty());
+        let outputs = outputs(&self.items);
+        let summary = self.anchors.last().filter(|anchor| !anchor.summary.is_empty());
         let is_system = |item: &Item| matches!(item, Item::System(_));
         let system = self.items.iter().filter(|(_, item)| is_system(item));
-        let rest = self.items.iter().filter(|(seq, item)| shown(*seq) && !is_system(item));
+        let rest = self.items.iter().filter(|(seq, item)| self.is_shown(*seq) && !is_system(item));
         let mut push = |seq: Seq, made: &dyn Fn() -> Vec<Message>| {
-            let messages = self.stands(seq).map_or_else(made, <[Message]>::to_vec);
-            prompt.extend(messages.into_iter().map(|message| (seq, message)));
+            prompt.extend(self.stand_or(seq, made).into_iter().map(|message| (seq, message)));
         };
         for (seq, item) in system {
             push(*seq, &|| self.messages(item, &outputs));
@@ -391,6 +439,18 @@ impl History {
         let results = (!results.is_empty()).then(|| Message::new(Role::Tool, results));
         [Message::new(Role::Assistant, said)].into_iter().chain(results).collect()
     }
+}
+
+/// Outputs of calls. The first result of a call counts.
+fn outputs(items: &[(Seq, Item)]) -> BTreeMap<(MessageId, u32), &Output> {
+    let mut outputs = BTreeMap::new();
+    for (_, item) in items {
+        let Item::Results(ToolResults { message, results, .. }) = item else { continue };
+        for result in results {
+            outputs.entry((*message, result.ordinal)).or_insert(&result.output);
+        }
+    }
+    outputs
 }
 
 /// The model wrote other arguments, and its own message stays as it signed it.

@@ -19,7 +19,7 @@ mod table;
 mod work;
 
 pub use chat::{Chat, Unreadable};
-pub use history::{Call, History, Item, calls, says_something};
+pub use history::{Call, History, Item, Mark, calls, says_something};
 pub use input::{
     Answer, Archive, Busy, Claim, Clear, Command, Compact, Compacted, Create, Decide, Edit, Fence, Free,
     Input, Interrupt, Join, Next, Parent, Plan, Planned, Queue, QueueAct, Rules, Scope, Send, Set, Stopped,

@@ -5,7 +5,10 @@ mod table;
 use chatwright_core::content::{Metadata, Output, Part};
 use chatwright_core::history::{Rule, ValidHistory};
 use chatwright_core::model::{FinishReason, Message, ModelId, Role, Usage};
-use chatwright_core::record::{Body, HistoryCut, MessageAssistant, MessageUser, PromptRepaired};
+use chatwright_core::record::{
+    ActionDecided, Body, CallResult, ContextCleared, Decision, HistoryCut, MessageAssistant, MessageSystem,
+    MessageUser, PromptRepaired, ResultOrigin, ToolResults,
+};
 use chatwright_core::tool::Effect;
 use chatwright_core::{Draft, Gen, MessageId, OpId, Record, Seq, Timestamp, Uuid};
 use chatwright_engine::{Busy, Command, Edit, History, Input, Item, Stopped, Work};
@@ -168,6 +171,26 @@ proptest! {
     }
 }
 
+proptest! {
+    /// W18: what is built of the new entries alone is what is built of all.
+    #[test]
+    fn what_a_prompt_has_gained_is_told_whenever_it_was_built_last(all in proptest::collection::vec(anything(), 1..40)) {
+        let mut table = Table::claimed();
+        table.rules.steps_max = 99;
+        let mut marks = vec![(table.history.mark(), table.history.prompt())];
+        for what in all {
+            happen(&mut table, what);
+            let prompt = table.history.prompt();
+            for (mark, before) in &marks {
+                if let Some(added) = table.history.added(mark) {
+                    prop_assert_eq!(&[before.clone(), added].concat(), &prompt);
+                }
+            }
+            marks.push((table.history.mark(), prompt));
+        }
+    }
+}
+
 /// A log that another version, or a host, has written.
 fn fold(history: &mut History, bodies: Vec<Body>) {
     for body in bodies {
@@ -227,6 +250,61 @@ fn what_was_repaired_once_stays_as_it_was_sent_whatever_the_rules_are_later() {
         })],
     );
     assert_eq!(older.valid(), history.valid());
+}
+
+/// W18.
+#[test]
+fn what_is_said_and_done_adds_to_a_prompt_and_what_happens_to_older_things_builds_it_anew() {
+    let mut history = History::default();
+    fold(&mut history, vec![said(1, "Look"), answered(2, vec![call(0)])]);
+    let asked = history.mark();
+    let results = |message: u128| -> Body {
+        let output = Output::text("here");
+        let results = vec![CallResult { ordinal: 0, output, origin: ResultOrigin::default() }];
+        let message = MessageId::from_uuid(Uuid::from_u128(message));
+        ToolResults { r#gen: None, message, results, key: None }.into()
+    };
+    fold(&mut history, vec![results(2)]);
+    assert_eq!(history.added(&asked), None, "a call before it was answered");
+    let step = history.mark();
+    fold(
+        &mut history,
+        vec![answered(3, vec![Part::text("So.")]), said(4, "And?"), answered(5, vec![call(0)])],
+    );
+    let edited = ActionDecided {
+        message: MessageId::from_uuid(Uuid::from_u128(5)),
+        ordinal: 0,
+        decision: Decision::Approve { input: Some("{}".into()) },
+        by: None,
+        key: None,
+    };
+    fold(&mut history, vec![edited.clone().into(), results(5)]);
+    let added = history.added(&step).expect("all of it is new");
+    assert_eq!(added[..2], [Message::new(Role::Assistant, vec![Part::text("So.")]), shows("And?")]);
+    assert_eq!(added.len(), 4, "a call and its result too");
+    assert_eq!(history.added(&history.mark()), Some(vec![]));
+
+    for (what, body) in [
+        (
+            "arguments of an older call",
+            ActionDecided { message: MessageId::from_uuid(Uuid::from_u128(2)), ..edited }.into(),
+        ),
+        (
+            "instructions",
+            MessageSystem {
+                id: MessageId::from_uuid(Uuid::from_u128(9)),
+                content: vec![Part::text("Be brief.")],
+            }
+            .into(),
+        ),
+        ("a cut", HistoryCut { from: Seq::new(3), message: None, content_hash: None, key: None }.into()),
+        ("cleared context", ContextCleared { from: Seq::new(3), key: None }.into()),
+        ("a repair", PromptRepaired { rules: 1, repairs: [(1, "[]".into())].into() }.into()),
+    ] {
+        let (mut history, mark) = (history.clone(), history.mark());
+        fold(&mut history, vec![body]);
+        assert_eq!(history.added(&mark), None, "{what}");
+    }
 }
 
 #[test]

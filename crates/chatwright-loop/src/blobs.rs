@@ -276,7 +276,13 @@ impl Aside {
 /// What a holder has read of its chat's blobs. What a model was shown of one stays as it was for as long as the chat is held,
 /// so that every prompt begins with the same bytes as the one before.
 #[derive(Default)]
-pub(crate) struct Shown(BTreeMap<Box<str>, Seen>);
+pub(crate) struct Shown {
+    now: BTreeMap<Box<str>, Seen>,
+    /// What was read for another prompt.
+    before: BTreeMap<Box<str>, Seen>,
+    /// The bytes that are in the prompt.
+    bytes: usize,
+}
 
 enum Seen {
     /// In base64, with the bytes that these are.
@@ -289,30 +295,32 @@ enum Seen {
     Beyond,
 }
 
-/// Whether a prompt refers to blobs.
-pub(crate) fn has_blobs(prompt: &[Message]) -> bool {
-    prompt.iter().flat_map(|message| &message.content).any(|part| blob_of(part).is_some())
+impl Shown {
+    /// For a prompt that begins anew.
+    pub(crate) fn anew(self) -> Self {
+        Self { before: self.now, ..Self::default() }
+    }
+
+    /// The prompt is whole: what is not in it is of no use any more.
+    pub(crate) fn settle(&mut self) {
+        self.before.clear();
+    }
 }
 
 /// Puts the bytes of blobs in the place of their references, the oldest first: what comes later in a prompt changes nothing
-/// before it. What cannot be read, and what there is no room for, becomes words.
-pub(crate) async fn resolve(
-    deps: Arc<Deps>,
-    chat: ChatId,
-    mut prompt: Vec<Message>,
-    mut shown: Shown,
-) -> (Vec<Message>, Shown) {
-    let Some(blobs) = deps.ports.blobs.as_deref() else { return (prompt, shown) };
+/// before it. What cannot be read, and what there is no room for, becomes words. `shown` tells of what stands before these
+/// messages.
+pub(crate) async fn resolve(deps: &Deps, chat: ChatId, messages: &mut [Message], shown: &mut Shown) {
+    let Some(blobs) = deps.ports.blobs.as_deref() else { return };
     let until = Instant::now() + deps.settings.blobs_within;
-    let mut room = deps.settings.prompt_blob_bytes_max;
-    let mut now_shown = Shown::default();
-    for part in prompt.iter_mut().flat_map(|message| &mut message.content) {
+    for part in messages.iter_mut().flat_map(|message| &mut message.content) {
         let Some(text) = blob_of(part).map(Box::<str>::from) else { continue };
-        let known = now_shown.0.remove(&text).or_else(|| shown.0.remove(&text));
+        let room = deps.settings.prompt_blob_bytes_max - shown.bytes;
+        let known = shown.now.remove(&text).or_else(|| shown.before.remove(&text));
         let seen = match known {
             Some(Seen::Large(bytes)) if bytes <= room => read(blobs, chat, &text, until).await,
             Some(seen) => seen,
-            None if now_shown.0.len() < PROMPT_BLOBS_MAX => read(blobs, chat, &text, until).await,
+            None if shown.now.len() < PROMPT_BLOBS_MAX => read(blobs, chat, &text, until).await,
             None => Seen::Beyond,
         };
         let seen = match seen {
@@ -321,7 +329,7 @@ pub(crate) async fn resolve(
         };
         match &seen {
             Seen::Base64(base64, bytes) => {
-                room -= bytes;
+                shown.bytes += bytes;
                 show(part, base64.clone());
             }
             Seen::Large(bytes) => {
@@ -332,9 +340,8 @@ pub(crate) async fn resolve(
                 tell(part, &format!("is not shown: {PROMPT_BLOBS_MAX} files are before it"));
             }
         }
-        now_shown.0.insert(text, seen);
+        shown.now.insert(text, seen);
     }
-    (prompt, now_shown)
 }
 
 async fn read(blobs: &dyn Blobs, chat: ChatId, text: &str, until: Instant) -> Seen {

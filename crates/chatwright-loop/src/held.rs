@@ -19,7 +19,7 @@ use futures::StreamExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::blobs::Shown;
+use self::prompt::Prompt;
 use crate::deps::Deps;
 use crate::doorbell;
 use crate::failure;
@@ -34,8 +34,8 @@ pub(crate) struct Held {
     epoch: Epoch,
     chat: Chat,
     history: History,
-    /// What the model was shown of the chat's blobs.
-    shown: Shown,
+    /// What the model was sent last.
+    prompt: Prompt,
     wakes: Wakes,
     drain: Drain,
     /// When the watchdog was last moved on.

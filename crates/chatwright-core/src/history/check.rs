@@ -8,24 +8,49 @@ use super::{Invalid, Rule};
 use crate::content::Part;
 use crate::model::{Message, Role};
 
-pub(super) fn check(messages: &[Message]) -> Result<(), Invalid> {
-    let mut walk = Walk::default();
-    for (at, message) in messages.iter().enumerate() {
-        walk.message(message).map_err(|rule| Invalid { at, rule })?;
-    }
-    walk.all_answered().map_err(|rule| Invalid { at: messages.len() - 1, rule })
+pub(super) fn check(messages: &[Message]) -> Result<End, Invalid> {
+    let mut end = End::default();
+    end.go_on(messages)?;
+    Ok(end)
 }
 
-#[derive(Default)]
-struct Walk<'a> {
+/// What has to be known of valid messages to go on behind them.
+#[derive(Clone, Default)]
+pub(super) struct End {
     /// Something else than instructions was seen.
     begun: bool,
+    /// Ids of all calls that the provider ran.
+    runs: BTreeSet<Box<str>>,
+    /// Those that have no result yet.
+    running: BTreeSet<Box<str>>,
+}
+
+impl End {
+    /// The end of messages that are valid.
+    pub(super) fn of(messages: &[Message]) -> Self {
+        let mut end = Self::default();
+        let walked = end.go_on(messages);
+        debug_assert_eq!(walked, Ok(()), "{messages:?}");
+        end
+    }
+
+    /// Walks over more messages.
+    ///
+    /// # Errors
+    /// [`Invalid`] with the place among these; what the end is then is of no use.
+    pub(super) fn go_on(&mut self, messages: &[Message]) -> Result<(), Invalid> {
+        let mut walk = Walk { end: self, waiting: VecDeque::new() };
+        for (at, message) in messages.iter().enumerate() {
+            walk.message(message).map_err(|rule| Invalid { at, rule })?;
+        }
+        walk.all_answered().map_err(|rule| Invalid { at: messages.len() - 1, rule })
+    }
+}
+
+struct Walk<'a> {
+    end: &'a mut End,
     /// Calls of the last answer that wait for their results, by id and name.
     waiting: VecDeque<(&'a str, &'a str)>,
-    /// Ids of all calls that the provider ran.
-    runs: BTreeSet<&'a str>,
-    /// Those that have no result yet.
-    running: BTreeSet<&'a str>,
 }
 
 impl<'a> Walk<'a> {
@@ -37,11 +62,11 @@ impl<'a> Walk<'a> {
             return Err(Rule::NothingBlank);
         }
         match message.role {
-            Role::System if self.begun => return Err(Rule::InstructionsFirst),
+            Role::System if self.end.begun => return Err(Rule::InstructionsFirst),
             Role::System => {}
             // What ran until then will never have a result.
-            Role::User if !self.running.is_empty() => return Err(Rule::RunsAreWhole),
-            _ => self.begun = true,
+            Role::User if !self.end.running.is_empty() => return Err(Rule::RunsAreWhole),
+            _ => self.end.begun = true,
         }
         message.content.iter().try_for_each(|part| self.part(message.role, part))
     }
@@ -58,12 +83,12 @@ impl<'a> Walk<'a> {
                 Ok(())
             }
             (Role::Assistant, Part::ToolCall { id, name, input, .. }) => {
-                self.running.insert(id);
-                let is_valid = is_run(id, name, input) && self.runs.insert(id);
+                self.end.running.insert(id.clone());
+                let is_valid = is_run(id, name, input) && self.end.runs.insert(id.clone());
                 is_valid.then_some(()).ok_or(Rule::RunsAreWhole)
             }
             (Role::Assistant, Part::ToolResult { call_id, provider_executed: true, .. }) => {
-                let answers = self.running.remove(&**call_id);
+                let answers = self.end.running.remove(call_id);
                 answers.then_some(()).ok_or(Rule::RunsAreWhole)
             }
             (Role::Tool, Part::ToolResult { call_id, name, provider_executed: false, .. }) => {

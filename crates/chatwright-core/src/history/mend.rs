@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::check::is_run;
-use super::{Repair, Rule, ValidHistory, sent_back};
+use super::{Repair, Rule, sent_back};
 use crate::content::{Output, Part};
 use crate::model::{Message, Role};
 
 /// A message on its way, with the place of the given one that it stands for. Places never fall.
 type Placed = (usize, Message);
 
-pub(super) fn mend(given: &[Message]) -> (ValidHistory, Vec<Repair>) {
+pub(super) fn mend(given: &[Message]) -> (Vec<Message>, Vec<Repair>) {
     let mut broken = Broken::default();
     let mut messages: Vec<Placed> = given.iter().cloned().enumerate().collect();
     messages = instructions_first(messages, &mut broken);
@@ -20,7 +20,7 @@ pub(super) fn mend(given: &[Message]) -> (ValidHistory, Vec<Repair>) {
     runs_whole(&mut messages, &mut broken);
     messages.retain(|(_, message)| !message.content.is_empty());
     let repairs = broken.repairs(given, &messages);
-    (ValidHistory(messages.into_iter().map(|(_, message)| message).collect()), repairs)
+    (messages.into_iter().map(|(_, message)| message).collect(), repairs)
 }
 
 /// The rules that were broken, by message.

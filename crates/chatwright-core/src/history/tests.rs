@@ -382,9 +382,31 @@ proptest! {
     fn what_was_repaired_is_valid_and_stays_as_it_is(messages in any_messages(12)) {
         let (history, repairs) = ValidHistory::repair(messages.clone());
         prop_assert_eq!(ValidHistory::check(history.messages().to_vec()), Ok(history.clone()));
-        prop_assert_eq!(mend(history.messages()), (history.clone(), vec![]));
+        prop_assert_eq!(mend(history.messages()), (history.messages().to_vec(), vec![]));
         prop_assert_eq!(repairs.is_empty(), ValidHistory::check(messages.clone()).is_ok());
         prop_assert_eq!(ValidHistory::repair(messages), (history, repairs));
+    }
+
+    /// W18: to go on behind a history only what is new is looked at, and it is the same as to look at everything.
+    #[test]
+    fn a_history_takes_in_what_would_be_valid_as_a_whole_and_nothing_else(
+        before in any_messages(8),
+        more in any_messages(4),
+        mended in any::<bool>(),
+    ) {
+        let (mut history, _) = ValidHistory::repair(before);
+        let more = if mended { repaired(more) } else { more };
+        let (shared, was) = (history.clone(), history.messages().to_vec());
+        let whole = ValidHistory::check([was.clone(), more.clone()].concat());
+        let extended = history.extend(more.clone());
+        prop_assert_eq!(shared.messages(), &was, "what others hold stays as it is");
+        prop_assert_eq!(extended.map(|()| history.clone()), whole);
+        if extended.is_err() {
+            prop_assert_eq!(history.messages(), &was);
+        }
+        // It remembers what it must, whatever came of it.
+        let whole = ValidHistory::check([history.messages().to_vec(), more.clone()].concat());
+        prop_assert_eq!(history.extend(more).map(|()| history), whole);
     }
 
     #[test]

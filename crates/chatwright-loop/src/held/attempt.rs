@@ -6,7 +6,6 @@ use chatwright_core::accumulator::{Accumulator, End};
 use chatwright_core::content::Part;
 use chatwright_core::error::{Cause, ErrorInfo, Failure, RetryEvent, TimeoutPhase, Verdict, classify};
 use chatwright_core::head::{OpenGen, UnitKind};
-use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{FinishReason, ModelCall, ModelId, ModelPart, Usage};
 use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LiveLog};
 use chatwright_engine::{Answer, Stopped, Work};
@@ -14,14 +13,14 @@ use chatwright_retry::Gate;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Drain, Held, Look, prompt};
-use crate::blobs::{Aside, Keeper, has_blobs, resolve};
+use super::{Drain, Held, Look};
+use crate::blobs::{Aside, Keeper};
 use crate::failure;
 use crate::models::Chosen;
 use crate::preview::Preview;
 
 /// How the streaming of an answer ended.
-enum Streamed {
+pub(super) enum Streamed {
     /// The accumulator has its terminal part, or the answer met its limit.
     Ended { output_limit: bool },
     /// A guard ran out.
@@ -86,7 +85,11 @@ impl Held {
     ///
     /// # Errors
     /// What ended the attempt meanwhile.
-    async fn meanwhile<T>(&mut self, open: &OpenGen, before: impl Future<Output = T>) -> Result<T, Streamed> {
+    pub(super) async fn meanwhile<T>(
+        &mut self,
+        open: &OpenGen,
+        before: impl Future<Output = T>,
+    ) -> Result<T, Streamed> {
         tokio::pin!(before);
         loop {
             match self.concern(open.r#gen) {
@@ -204,10 +207,6 @@ impl Held {
     /// # Errors
     /// What ended the attempt before it could be asked.
     async fn call(&mut self, open: &OpenGen, chosen: &Chosen) -> Result<ModelCall, Streamed> {
-        let prompt = self.prompt(open).await?;
-        if open.kind == UnitKind::Compaction {
-            return Ok(Self::summary_call(prompt.into_messages(), chosen));
-        }
         let deps = Arc::clone(&self.deps);
         let mut user_prompt = None;
         if let Some(configs) = deps.models.configs() {
@@ -216,40 +215,17 @@ impl Held {
             user_prompt = read.map_err(|error| Streamed::Failed(Box::new(failure::unreadable(&error))))?;
         }
         let own = user_prompt.as_ref().map(|prompt| prompt.as_str());
-        let mut call = ModelCall::new(prompt::with_own(prompt, own));
+        let prompt = self.prompt(open, own).await?;
+        if open.kind == UnitKind::Compaction {
+            return Ok(Self::summary_call(prompt.into_messages(), chosen));
+        }
+        let mut call = ModelCall::new(prompt);
         call.tools = self.deps.registry.definitions(&self.history);
         call.reasoning_effort = self.chat.state.effort;
         if let Some(options) = chosen.options() {
             options.apply(&mut call);
         }
         Ok(call)
-    }
-
-    /// The history as every provider takes it. What had to be repaired is stored before it is sent, and stays as it is sent: a provider
-    /// would not find a prompt in its cache that other rules had repaired in another way.
-    async fn valid_history(&mut self, open: &OpenGen) -> Result<ValidHistory, Streamed> {
-        let (history, repaired) = self.history.valid();
-        if let Some(repaired) = repaired {
-            let records: Vec<u64> = repaired.repairs.keys().copied().collect();
-            tracing::warn!(chat = %self.id, ?records, rules = repaired.rules, "a prompt was repaired");
-            if !self.feed(open.r#gen, Work::Repaired(repaired)).await {
-                return Err(Streamed::Lost);
-            }
-        }
-        Ok(history)
-    }
-
-    /// The history with the bytes of its blobs, and its files that are text as text. One with neither is valid as it is.
-    async fn prompt(&mut self, open: &OpenGen) -> Result<ValidHistory, Streamed> {
-        let prompt = self.valid_history(open).await?;
-        if self.deps.ports.blobs.is_none() || !has_blobs(prompt.messages()) {
-            return Ok(prompt::read(prompt));
-        }
-        let (deps, shown) = (Arc::clone(&self.deps), std::mem::take(&mut self.shown));
-        let resolved = resolve(deps, self.id, prompt.into_messages(), shown);
-        let (prompt, shown) = self.meanwhile(open, resolved).await?;
-        self.shown = shown;
-        Ok(prompt::read(prompt.into()))
     }
 
     /// The answer as records take it, or nothing if the lease is over. A shutdown waits for no blob any longer than its grace.

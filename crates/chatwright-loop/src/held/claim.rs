@@ -6,8 +6,8 @@ use chatwright_engine::{Chat, Claim, Free, History, Input};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::prompt::Prompt;
 use super::{Drain, Held, Wakes, fold_through, next};
-use crate::blobs::Shown;
 use crate::deps::{Deps, soon};
 use crate::doorbell;
 use crate::feed::Failed;
@@ -63,8 +63,8 @@ impl Held {
         let epoch = chat.state.epoch;
         let (deps, lease) = (Arc::clone(deps), Arc::clone(lease));
         let (wakes, watched) = (Wakes { bus, polled, missed: false }, Instant::now());
-        let shown = Shown::default();
-        Ok(Some(Self { deps, lease, id, epoch, chat, history, wakes, drain, watched, lost: false, shown }))
+        let prompt = Prompt::default();
+        Ok(Some(Self { deps, lease, id, epoch, chat, history, wakes, drain, watched, lost: false, prompt }))
     }
 }
 

@@ -3,11 +3,19 @@
 //! A provider reads a prompt from its cache as far as it begins like one before. So everything here is a function of what is stored, and
 //! instructions stand in one order: those of the host, the user's own, then what else there is to say.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chatwright_core::content::{FileData, Output, Part};
+use chatwright_core::head::OpenGen;
 use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{Message, Role};
+use chatwright_engine::{History, Mark, Work};
+
+use super::Held;
+use super::attempt::Streamed;
+use crate::blobs::{Shown, resolve};
 
 /// Types under `application/` that are text.
 const TEXT_TYPES: [&str; 21] = [
@@ -34,27 +42,92 @@ const TEXT_TYPES: [&str; 21] = [
     "yaml",
 ];
 
+/// What a model was sent last. The next prompt mostly is the same with something behind it, and then only that has to be built
+/// and checked.
+#[derive(Default)]
+pub(super) struct Prompt {
+    sent: ValidHistory,
+    own: Option<Box<str>>,
+    /// How far it goes. Nothing was sent yet without.
+    mark: Option<Mark>,
+    /// What the model was shown of the chat's blobs.
+    shown: Shown,
+}
+
+impl Prompt {
+    /// What is to be said behind it, if nothing else has changed.
+    fn more(&self, history: &History, own: Option<&str>) -> Option<Vec<Message>> {
+        let mark = self.mark.as_ref().filter(|_| self.own.as_deref() == own)?;
+        history.added(mark)
+    }
+}
+
+impl Held {
+    /// The history as every provider takes it, with the bytes of its blobs, its files that are text as text, and behind the
+    /// host's instructions what the user wants every model to know.
+    ///
+    /// # Errors
+    /// What ended the attempt before it could be asked.
+    pub(super) async fn prompt(
+        &mut self,
+        open: &OpenGen,
+        own: Option<&str>,
+    ) -> Result<ValidHistory, Streamed> {
+        if let Some(more) = self.prompt.more(&self.history, own) {
+            let mut prompt = std::mem::take(&mut self.prompt);
+            let more = self.read(open, more, &mut prompt.shown).await?;
+            if prompt.sent.extend(more).is_ok() {
+                prompt.mark = Some(self.history.mark());
+                self.prompt = prompt;
+                return Ok(self.prompt.sent.clone());
+            }
+            self.prompt.shown = prompt.shown;
+        }
+        let mut messages = self.valid_history(open).await?.into_messages();
+        if let Some(own) = own {
+            with_own(&mut messages, own);
+        }
+        let mut shown = std::mem::take(&mut self.prompt).shown.anew();
+        let messages = self.read(open, messages, &mut shown).await?;
+        shown.settle();
+        let mark = Some(self.history.mark());
+        self.prompt = Prompt { sent: messages.into(), own: own.map(Into::into), mark, shown };
+        Ok(self.prompt.sent.clone())
+    }
+
+    /// The history as every provider takes it. What had to be repaired is stored before it is sent, and stays as it is sent: a provider
+    /// would not find a prompt in its cache that other rules had repaired in another way.
+    async fn valid_history(&mut self, open: &OpenGen) -> Result<ValidHistory, Streamed> {
+        let (history, repaired) = self.history.valid();
+        if let Some(repaired) = repaired {
+            let records: Vec<u64> = repaired.repairs.keys().copied().collect();
+            tracing::warn!(chat = %self.id, ?records, rules = repaired.rules, "a prompt was repaired");
+            if !self.feed(open.r#gen, Work::Repaired(repaired)).await {
+                return Err(Streamed::Lost);
+            }
+        }
+        Ok(history)
+    }
+
+    /// Puts the bytes of blobs and the words of files in their places.
+    async fn read(
+        &mut self,
+        open: &OpenGen,
+        mut messages: Vec<Message>,
+        shown: &mut Shown,
+    ) -> Result<Vec<Message>, Streamed> {
+        let deps = Arc::clone(&self.deps);
+        self.meanwhile(open, resolve(&deps, self.id, &mut messages, shown)).await?;
+        messages.iter_mut().for_each(read_message);
+        Ok(messages)
+    }
+}
+
 /// Puts what the user wants every model to know behind the host's instructions.
-pub(super) fn with_own(history: ValidHistory, own: Option<&str>) -> ValidHistory {
-    let Some(own) = own else { return history };
-    let mut messages = history.into_messages();
+fn with_own(messages: &mut Vec<Message>, own: &str) {
     // A valid history begins with the host's.
     let at = messages.iter().take_while(|message| message.role == Role::System).count();
     messages.insert(at, Message::new(Role::System, vec![Part::text(own)]));
-    messages.into()
-}
-
-/// Puts text in the place of files that are text: few models read them as files.
-pub(super) fn read(history: ValidHistory) -> ValidHistory {
-    let has_file = |part: &Part| {
-        matches!(part, Part::File { .. } | Part::ToolResult { output: Output::Media { .. }, .. })
-    };
-    if !history.iter().any(|message| message.content.iter().any(has_file)) {
-        return history;
-    }
-    let mut messages = history.into_messages();
-    messages.iter_mut().for_each(read_message);
-    messages.into()
 }
 
 fn read_message(message: &mut Message) {
@@ -132,7 +205,8 @@ mod tests {
         let says = |role, text: &str| Message::new(role, vec![Part::text(text)]);
         let history =
             vec![says(Role::System, "host"), says(Role::User, "Hi"), says(Role::System, "host, later")];
-        let sent = with_own(ValidHistory::from(history), Some("own")).into_messages();
+        let mut sent = ValidHistory::from(history).into_messages();
+        with_own(&mut sent, "own");
         let expected = [
             says(Role::System, "host"),
             says(Role::System, "host, later"),
