@@ -7,7 +7,7 @@ use chatwright_core::message::{CHUNK_BYTES, whole};
 use chatwright_core::model::{Message, Role};
 use chatwright_core::record::{
     ActionDecided, Body, CallResult, ContextCompacted, Decision, InvalidBody, MessageAssistant, MessagePart,
-    MessageSystem, MessageUser, PromptRepaired, ToolIntent, ToolResults,
+    MessageSystem, MessageUser, PromptRepaired, StopReason, ToolIntent, ToolResults, TurnEnded,
 };
 use chatwright_core::{Kind, MessageId, QueueId, Record, Seq};
 
@@ -27,6 +27,8 @@ pub struct History {
     /// What stands in the place of a record, with the records that say so. The last one counts: what could still run when it was repaired
     /// may have been torn since.
     repaired: BTreeMap<Seq, Vec<(Seq, Vec<Message>)>>,
+    /// Why turns ended, by the record that says so.
+    ends: BTreeMap<Seq, StopReason>,
     parts: Vec<MessagePart>,
     strange: Option<(Seq, Kind)>,
     /// How often something happened to what stood there already.
@@ -117,6 +119,7 @@ impl History {
             intents: BTreeMap::new(),
             edited: BTreeMap::new(),
             repaired: BTreeMap::new(),
+            ends: BTreeMap::new(),
             parts: Vec::new(),
             strange: None,
             recast: 0,
@@ -207,7 +210,11 @@ impl History {
             Body::QueueRemoved(removed) => self.queued.retain(|id, _| !removed.ids.contains(id)),
             Body::QueuePromoted(promoted) => drop(self.queued.remove(&promoted.id)),
             Body::ToolIntent(intent) => drop(self.intents.insert((intent.message, intent.ordinal), intent)),
-            Body::TurnEnded(_) | Body::ChatError(_) => self.intents.clear(),
+            Body::TurnEnded(TurnEnded { reason }) => {
+                self.intents.clear();
+                self.ends.insert(record.seq, reason);
+            }
+            Body::ChatError(_) => self.intents.clear(),
             Body::ActionDecided(ActionDecided {
                 message,
                 ordinal,
@@ -218,6 +225,7 @@ impl History {
                 self.recast += 1;
                 self.items.retain(|(seq, _)| *seq < cut.from);
                 self.edited.retain(|_, (seq, _)| *seq < cut.from);
+                self.ends.retain(|seq, _| *seq < cut.from);
                 self.repaired.values_mut().for_each(|said| said.retain(|(seq, _)| *seq < cut.from));
                 self.anchors.retain(|anchor| anchor.seq < cut.from);
             }
@@ -376,8 +384,8 @@ impl History {
             && edits.into_iter().all(|((message, _), _)| answers.contains(message));
         is_end.then(|| {
             let outputs = outputs(added);
-            let shown = added.iter().filter(|(seq, _)| self.is_shown(*seq));
-            shown.flat_map(|(seq, item)| self.stand_or(*seq, || self.messages(item, &outputs))).collect()
+            let shown = (since.items..self.items.len()).filter(|&at| self.is_shown(self.items[at].0));
+            shown.flat_map(|at| self.messages(at, &outputs)).collect()
         })
     }
 
@@ -395,32 +403,52 @@ impl History {
         let mut prompt = Vec::with_capacity(self.items.len());
         let outputs = outputs(&self.items);
         let summary = self.anchors.last().filter(|anchor| !anchor.summary.is_empty());
-        let is_system = |item: &Item| matches!(item, Item::System(_));
-        let system = self.items.iter().filter(|(_, item)| is_system(item));
-        let rest = self.items.iter().filter(|(seq, item)| self.is_shown(*seq) && !is_system(item));
-        let mut push = |seq: Seq, made: &dyn Fn() -> Vec<Message>| {
-            prompt.extend(self.stand_or(seq, made).into_iter().map(|message| (seq, message)));
+        let is_system = |at: &usize| matches!(self.items[*at].1, Item::System(_));
+        let (system, rest): (Vec<usize>, Vec<usize>) = (0..self.items.len()).partition(is_system);
+        let mut push = |seq: Seq, messages: Vec<Message>| {
+            prompt.extend(messages.into_iter().map(|message| (seq, message)));
         };
-        for (seq, item) in system {
-            push(*seq, &|| self.messages(item, &outputs));
+        for at in system {
+            push(self.items[at].0, self.messages(at, &outputs));
         }
         if let Some(Anchor { seq, summary, .. }) = summary {
-            push(*seq, &|| vec![Message::new(Role::User, summary.clone())]);
+            let made = || vec![Message::new(Role::User, summary.clone())];
+            push(*seq, self.stand_or(*seq, made));
         }
-        for (seq, item) in rest {
-            push(*seq, &|| self.messages(item, &outputs));
+        for at in rest.into_iter().filter(|at| self.is_shown(self.items[*at].0)) {
+            push(self.items[at].0, self.messages(at, &outputs));
         }
         prompt
     }
 
     /// What one entry of history becomes.
-    fn messages(&self, item: &Item, outputs: &BTreeMap<(MessageId, u32), &Output>) -> Vec<Message> {
-        let message = match item {
-            Item::System(message) => return vec![Message::new(Role::System, message.content.clone())],
-            Item::User(message) => return vec![Message::new(Role::User, message.content.clone())],
-            Item::Assistant(message) => message,
-            Item::Results(_) => return Vec::new(),
-        };
+    fn messages(&self, at: usize, outputs: &BTreeMap<(MessageId, u32), &Output>) -> Vec<Message> {
+        let (seq, item) = &self.items[at];
+        self.stand_or(*seq, || match item {
+            Item::System(message) => vec![Message::new(Role::System, message.content.clone())],
+            Item::User(message) => {
+                let notice = self.cut_short_before(at).map(Part::text);
+                vec![Message::new(Role::User, notice.into_iter().chain(message.content.clone()).collect())]
+            }
+            Item::Assistant(message) => self.answer_with_results(message, outputs),
+            Item::Results(_) => Vec::new(),
+        })
+    }
+
+    /// Why the turn before this entry ended with less than an answer, if it did and the model is shown something of it.
+    fn cut_short_before(&self, at: usize) -> Option<&'static str> {
+        let of_people = |(seq, item): &&(Seq, Item)| self.is_shown(*seq) && !matches!(item, Item::System(_));
+        let (before, _) = self.items[..at].last().filter(of_people)?;
+        // Behind its end there may be summaries that somebody asked for.
+        let (_, end) = self.ends.range(*before..self.items[at].0).next()?;
+        notice(*end)
+    }
+
+    fn answer_with_results(
+        &self,
+        message: &MessageAssistant,
+        outputs: &BTreeMap<(MessageId, u32), &Output>,
+    ) -> Vec<Message> {
         let said = sent_back(&message.content);
         if said.is_empty() {
             return Vec::new();
@@ -438,6 +466,25 @@ impl History {
         let results: Vec<Part> = results.collect();
         let results = (!results.is_empty()).then(|| Message::new(Role::Tool, results));
         [Message::new(Role::Assistant, said)].into_iter().chain(results).collect()
+    }
+}
+
+/// What a model is told of a turn that ended with less than an answer, before the user's next words. Nothing of one that was done: the
+/// user saw it end, and so did the model.
+fn notice(reason: StopReason) -> Option<&'static str> {
+    match reason {
+        StopReason::StepLimit => {
+            Some("[The turn before this message was ended: it had taken as many steps as a turn may have.]")
+        }
+        StopReason::Length | StopReason::OutputLimit => {
+            Some("[The answer before this message was cut off: it met the limit of its length.]")
+        }
+        StopReason::ContentFilter => {
+            Some("[The answer before this message was cut off by a content filter.]")
+        }
+        StopReason::Empty => Some("[The turn before this message ended without an answer.]"),
+        StopReason::Interrupted => Some("[The turn before this message was stopped by the user.]"),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use chatwright_core::history::{Rule, ValidHistory};
 use chatwright_core::model::{FinishReason, Message, ModelId, Role, Usage};
 use chatwright_core::record::{
     ActionDecided, Body, CallResult, ContextCleared, Decision, HistoryCut, MessageAssistant, MessageSystem,
-    MessageUser, PromptRepaired, ResultOrigin, ToolResults,
+    MessageUser, PromptRepaired, ResultOrigin, StopReason, ToolResults, TurnEnded,
 };
 use chatwright_core::tool::Effect;
 use chatwright_core::{Draft, Gen, MessageId, OpId, Record, Seq, Timestamp, Uuid};
@@ -250,6 +250,65 @@ fn what_was_repaired_once_stays_as_it_was_sent_whatever_the_rules_are_later() {
         })],
     );
     assert_eq!(older.valid(), history.valid());
+}
+
+/// W10: the user saw it, and the model must not go on as if it had been heard out.
+#[test]
+fn why_a_turn_ended_with_less_than_an_answer_is_told_with_the_users_next_words() {
+    let ended = |reason| -> Body { TurnEnded { reason }.into() };
+    let so = || answered(2, vec![Part::text("So")]);
+    let shown = |bodies: Vec<Body>| {
+        let mut history = History::default();
+        fold(&mut history, [vec![said(1, "Look")], bodies].concat());
+        let prompt = history.prompt();
+        let last = prompt.last().expect("a message").clone();
+        assert_eq!(history.valid(), (ValidHistory::check(prompt).expect("valid as it is"), None));
+        let words = last.content.iter().map(|part| match part {
+            Part::Text { text, .. } => text.clone(),
+            other => panic!("{other:?}"),
+        });
+        words.collect::<Vec<_>>()
+    };
+    for (reason, told) in [
+        (StopReason::StepLimit, Some("as many steps as a turn may have")),
+        (StopReason::Length, Some("the limit of its length")),
+        (StopReason::OutputLimit, Some("the limit of its length")),
+        (StopReason::ContentFilter, Some("a content filter")),
+        (StopReason::Empty, Some("without an answer")),
+        (StopReason::Interrupted, Some("stopped by the user")),
+        (StopReason::Complete, None),
+        (StopReason::StopAfterTool, None),
+        (StopReason::Compacted, None),
+    ] {
+        for said_before in [vec![so()], vec![]] {
+            let words = shown([said_before, vec![ended(reason), said(3, "And?")]].concat());
+            let Some(told) = told else {
+                assert_eq!(words, ["And?"], "{reason:?}");
+                continue;
+            };
+            assert!(
+                words.len() == 2 && words[0].contains(told) && words[1] == "And?",
+                "{reason:?}: {words:?}"
+            );
+        }
+    }
+    let stopped = || ended(StopReason::Interrupted);
+    let later = shown(vec![so(), stopped(), said(3, "And?"), said(4, "Well?")]);
+    assert_eq!(later, ["Well?"], "once");
+    let summary = shown(vec![so(), ended(StopReason::Complete), stopped(), said(3, "And?")]);
+    assert_eq!(summary, ["And?"], "what was stopped was no answer");
+    let cut = |from| {
+        Body::HistoryCut(HistoryCut { from: Seq::new(from), message: None, content_hash: None, key: None })
+    };
+    let edited = shown(vec![so(), stopped(), said(3, "And?"), cut(4), said(5, "Well?")]);
+    assert!(edited.len() == 2 && edited[1] == "Well?", "what follows the stop is said anew: {edited:?}");
+    assert_eq!(shown(vec![so(), stopped(), cut(1), said(5, "Well?")]), ["Well?"], "the turn is gone");
+    let cleared = ContextCleared { from: Seq::new(4), key: None }.into();
+    assert_eq!(
+        shown(vec![so(), stopped(), cleared, said(5, "Well?")]),
+        ["Well?"],
+        "it is not shown any more"
+    );
 }
 
 /// W18.

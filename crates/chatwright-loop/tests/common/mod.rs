@@ -126,10 +126,11 @@ pub fn stall(words: &str) -> Vec<ModelPart> {
     parts
 }
 
-/// Answers each user message by naming it; a message `use a,b` calls these tools first.
+/// Answers each user message by naming it, without what it is told of the turn before; a message `use a,b` calls these tools first.
 pub fn echo(prompt: &[Message]) -> Vec<ModelPart> {
     let last = prompt.last().expect("a prompt is never empty");
-    let words: String = last.content.iter().map(words_of).collect();
+    let told = matches!(&last.content[..], [Part::Text { text, .. }, _, ..] if text.starts_with('['));
+    let words: String = last.content.iter().skip(usize::from(told)).map(words_of).collect();
     match last.role {
         Role::User => match words.strip_prefix("use ") {
             Some(tools) => {
