@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use chatwright_core::content::{Output, Part};
 use chatwright_core::frame::Resume;
-use chatwright_core::head::{ClientType, KeyHash, Labels, Title};
+use chatwright_core::head::{CallKind, ClientType, KeyHash, Labels, Title};
 use chatwright_core::model::ReasoningEffort;
 use chatwright_core::port::Unresolved;
 use chatwright_core::record::{Body, Decision, MessageUser, QueueChanged};
@@ -16,6 +16,7 @@ use chatwright_engine::{
 };
 use chatwright_retry::Gates;
 
+use crate::blobs::Keeper;
 use crate::calls::Calls;
 use crate::deps::{Deps, Ports};
 use crate::events::{EventSources, EventStream, EventsError, events};
@@ -387,7 +388,8 @@ impl Chats {
         self.command(chat, Command::Queue(Queue { id, act, dead, key })).await
     }
 
-    /// Gives the results of the client's calls: one for each call that waits for the client, by its place.
+    /// Gives the results of the client's calls: one for each call that waits for the client, by its place. A long one is cut in its
+    /// middle as a tool's is, and kept whole in the blobs if there are any.
     ///
     /// # Errors
     /// [`Failed`]; [`Refused::Invalid`] says which call has no result, two, or does not wait.
@@ -401,7 +403,23 @@ impl Chats {
         asked: impl Into<Asked>,
     ) -> Result<Receipt, Failed> {
         let key = key(asked.into().key.as_deref())?;
+        let results = self.fitted(chat, results).await?;
         self.command(chat, Command::Submit(Submit { results, key })).await
+    }
+
+    /// Results as records take them. Nothing is kept for calls that do not wait for the client: the command will be refused.
+    async fn fitted(&self, chat: ChatId, results: Vec<(u32, Output)>) -> Result<Vec<(u32, Output)>, Failed> {
+        let known = self.deps.reload(chat).await?;
+        let open = known.map(|known| known.state.calls).unwrap_or_default();
+        let waits =
+            |ordinal| open.iter().any(|call| call.kind == CallKind::Client && call.ordinal == ordinal);
+        let (keeper, max) = (Keeper::new(&self.deps, chat), self.deps.settings.tool_output_bytes_max);
+        let mut fitted = Vec::with_capacity(results.len());
+        for (ordinal, output) in results {
+            let output = if waits(ordinal) { keeper.output(output, max).await } else { output };
+            fitted.push((ordinal, output));
+        }
+        Ok(fitted)
     }
 
     /// Decides about a call that asked for approval, by its place: it is run as it is or with other arguments, or not at all.

@@ -291,6 +291,31 @@ async fn short_output_stays_where_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_long_result_of_the_client_is_cut_and_kept_as_a_tools_is() {
+    let (world, blobs, whole) = (World::new(), Moody::new(), lines("é"));
+    let model = model(1, Vec::new());
+    let give = ToolSpec::new("give", "Gives.", serde_json::json!({"type": "object"}), Effect::Pure);
+    let ports = Ports {
+        blobs: Some(blobs.clone()),
+        client_tools: vec![give],
+        ..world.ports(model.clone(), Vec::new())
+    };
+    let process = started(ports, Settings::default(), model);
+    let (chat, _) = process.chats.create(new_chat("give")).await.expect("created");
+    until(&process.chats, chat, Status::RequiresAction).await;
+    let submit =
+        |ordinal| process.chats.submit(chat, vec![(ordinal, Output::text(&*whole))], Asked::default());
+    submit(1).await.expect_err("it waits for nothing there");
+    assert!(!blobs.has(chat, whole.as_bytes()).await, "nobody may fill the blobs with what is refused");
+    submit(0).await.expect("it waits");
+    until(&process.chats, chat, Status::Waiting).await;
+    let outputs = process.outputs(chat).await;
+    let said = format!("; the whole is kept as blob {}", BlobRef::of(chat, whole.as_bytes()));
+    is_cut(words(&outputs[0]), &whole, &said);
+    assert!(blobs.has(chat, whole.as_bytes()).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_blobs_long_output_says_how_much_is_missing() {
     let (world, whole) = (World::new(), lines("word"));
     let process = process(&world, None, model(1, Vec::new()), giving(Output::text(&*whole)));
