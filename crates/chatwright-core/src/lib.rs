@@ -37,6 +37,7 @@ pub mod limits;
 pub mod live;
 pub mod message;
 pub mod model;
+pub mod money;
 pub mod number;
 pub mod port;
 pub mod record;

@@ -13,6 +13,7 @@ mod directory;
 mod error;
 mod http_observer;
 mod language_model;
+mod ledger;
 mod live_log;
 mod model_resolver;
 mod observer;
@@ -28,6 +29,10 @@ pub use directory::{ChatDirectory, DirectoryCursor, DirectoryFilter, DirectoryPa
 pub use error::{StoreError, StoreErrorKind};
 pub use http_observer::{HttpEnd, HttpExchange, HttpHeader, HttpObserver, HttpRequest, HttpResponse};
 pub use language_model::{LanguageModel, ModelStream};
+pub use ledger::{
+    Charge, Ledger, LedgerClosed, LedgerClosing, LedgerEnd, LedgerEntry, LedgerLine, LedgerScope, Purpose,
+    Spent, Tokens,
+};
 pub use live_log::{LiveError, LiveLog, LiveRead, LiveWakes};
 pub use model_resolver::{ModelResolver, Unresolved};
 pub use observer::{AttemptEnd, Event, Observer};
