@@ -6,7 +6,7 @@ mod state;
 pub use index::{ClientType, Index, Labels, Status, Title};
 pub use state::{
     Archiving, CallKind, ClientKey, Compact, KeyHash, Last, OpenCall, OpenGen, QueueEntry, Retrying,
-    STATE_VERSION, State, UnitKind,
+    STATE_VERSION, Squeezed, State, UnitKind,
 };
 
 use serde::{Deserialize, Serialize};

@@ -133,6 +133,8 @@ impl<'a> Change<'a> {
                 finish: None,
                 usage: Default::default(),
                 estimated: false,
+                prices: None,
+                warnings: Vec::new(),
             })?,
         };
         Ok(())
@@ -386,7 +388,7 @@ impl<'a> Change<'a> {
     pub(crate) fn end_turn(&mut self, end: TurnEnd, runner: Runner<'_>) -> Result<(), NotDone> {
         self.answer_open_calls("The call was cancelled because the turn ended.")?;
         (self.state.steps, self.state.failures, self.state.retry, self.state.deaths) = (0, 0, None, 0);
-        self.state.stop_after = false;
+        (self.state.stop_after, self.state.squeezed) = (false, None);
         let compact = self.state.compact.take();
         let reason = match end {
             TurnEnd::Stop(reason) => reason,
@@ -402,7 +404,10 @@ impl<'a> Change<'a> {
         self.state.last = (!simply).then(|| last(seq, reason_name(reason), ""));
         match runner {
             // What was asked for while the turn ran, and did not come to pass in it.
-            Runner::Holder(session, next) if compact.is_some() && reason != StopReason::Interrupted => {
+            Runner::Holder(session, next)
+                if matches!(compact, Some(Compact::GoOn | Compact::Rest))
+                    && reason != StopReason::Interrupted =>
+            {
                 (self.state.status, self.state.compact) = (Status::Running, Some(Compact::Rest));
                 self.ask(UnitKind::Compaction, session, next)
             }

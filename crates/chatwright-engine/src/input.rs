@@ -393,8 +393,8 @@ pub enum Work {
     Failed {
         /// What went wrong, and whether another attempt is advised.
         verdict: Box<Verdict>,
-        /// What it cost, as far as known.
-        usage: Usage,
+        /// What is known of the request, if there was one.
+        report: Report,
         /// What is kept should the chat be interrupting: users saw it.
         partial: Option<Box<Stopped>>,
     },
@@ -411,6 +411,11 @@ pub enum Work {
     },
     /// The wait for the next attempt is over, or was stopped because the chat is interrupting.
     Retry {
+        /// What comes next.
+        next: Next,
+    },
+    /// The prompt would fill too much of the model's window, and nothing was asked: a summary comes first.
+    Full {
         /// What comes next.
         next: Next,
     },
@@ -439,6 +444,7 @@ impl Work {
             Self::Failed { .. } => Act::Failed,
             Self::Results { .. } => Act::Results,
             Self::Retry { .. } => Act::Retry,
+            Self::Full { .. } => Act::Full,
             Self::Compacted(_) => Act::Compacted,
             Self::Stopped(_) => Act::Stopped,
             Self::Repaired(_) => Act::Repaired,
@@ -446,6 +452,19 @@ impl Work {
             Self::Release { .. } => Act::Release,
         }
     }
+}
+
+/// What is known of a request to a model beside its answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What it took.
+    pub usage: Usage,
+    /// The provider did not say what it took, and this is an estimate.
+    pub estimated: bool,
+    /// The version of the prices that count, if there are any.
+    pub prices: Option<u64>,
+    /// What the provider, or its adapter, warned of.
+    pub warnings: Vec<Box<str>>,
 }
 
 /// A complete answer.
@@ -459,10 +478,8 @@ pub struct Answer {
     pub finish: FinishReason,
     /// It was cut at the limit of one attempt.
     pub output_limit: bool,
-    /// What it cost.
-    pub usage: Usage,
-    /// The usage is an estimate.
-    pub estimated: bool,
+    /// What is known of the request.
+    pub report: Report,
     /// The end of its preview.
     pub off: u64,
     /// The provider's id of the response.
@@ -478,10 +495,8 @@ pub struct Answer {
 pub struct Compacted {
     /// The summary, or nothing if there was nothing worth one.
     pub summary: Option<Summary>,
-    /// What it cost.
-    pub usage: Usage,
-    /// The usage is to be estimated.
-    pub estimated: bool,
+    /// What is known of the request, if there was one.
+    pub report: Report,
     /// The end of the preview.
     pub off: u64,
     /// What comes next.
@@ -510,10 +525,8 @@ pub struct Stopped {
     pub content: Vec<Part>,
     /// The model.
     pub model: ModelId,
-    /// What it cost, as far as known.
-    pub usage: Usage,
-    /// The usage is to be estimated: something was asked, and nothing was said of its cost.
-    pub estimated: bool,
+    /// What is known of the request, if there was one.
+    pub report: Report,
     /// The end of the preview.
     pub off: u64,
     /// Results of calls that had ended.

@@ -22,8 +22,8 @@ pub use chat::{Chat, Unreadable};
 pub use history::{Call, History, Item, Mark, calls, says_something};
 pub use input::{
     Answer, Archive, Busy, Claim, Clear, Command, Compact, Compacted, Create, Decide, Edit, Fence, Free,
-    Input, Interrupt, Join, Next, Parent, Plan, Planned, Queue, QueueAct, Rules, Scope, Send, Set, Stopped,
-    Submit, Summary, Unarchive, Work, hash, hash_of,
+    Input, Interrupt, Join, Next, Parent, Plan, Planned, Queue, QueueAct, Report, Rules, Scope, Send, Set,
+    Stopped, Submit, Summary, Unarchive, Work, hash, hash_of,
 };
 pub use refused::{NotDone, Refused};
 pub use step::{Receipt, Step, receipt_of, step};

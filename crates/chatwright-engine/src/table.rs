@@ -210,6 +210,8 @@ acts! {
     Results "results" always:          "?"    "~"    "~"    "~"    "R0 W A0" "R0 R1 A1" "I0 W XW" "I1 R0 R1" "~" "~" "~" "~"  "~";
     /// The wait for the next attempt is over.
     Retry "retry" always:              "?"    "~"    "~"    "~"    "R0"   "R1"   "W XW" "R0 R1" "~"    "~"    "~"    "~"    "~";
+    /// The prompt would fill too much of the model's window.
+    Full "full" always:                "?"    "~"    "~"    "~"    "R0"   "R1"   "W XW" "R0 R1" "~"    "~"    "~"    "~"    "~";
     /// A compaction ended.
     Compacted "compacted" always:      "?"    "~"    "~"    "~"    "R0 W" "R0 R1" "W XW" "R0 R1" "~"   "~"    "~"    "~"    "~";
     /// What ran was stopped.

@@ -1,19 +1,21 @@
 use std::time::Duration;
 
-use chatwright_core::head::{CallKind, Compact, OpenCall, Retrying, Status, UnitKind};
-use chatwright_core::model::{FinishReason, Usage};
+use chatwright_core::head::{CallKind, Compact, OpenCall, Retrying, Squeezed, Status, UnitKind};
+use chatwright_core::model::FinishReason;
 use chatwright_core::record::{
-    AttemptEnded, AttemptFailed, BatchEnded, Claimed, ContextCompacted, ErrorInfo, FreeReason, Freed,
-    MessageAssistant, Outcome, ResultOrigin, StopReason, Watched,
+    AttemptEnded, AttemptFailed, BatchEnded, Claimed, CompactionTrigger, ContextCompacted, ErrorInfo,
+    FreeReason, Freed, MessageAssistant, Outcome, ResultOrigin, StopReason, Watched,
 };
 use chatwright_core::tool::Effect;
 use chatwright_core::{SessionId, limits};
-use chatwright_error::Verdict;
+use chatwright_error::{Advice, Verdict};
 use chatwright_retry::{Decision, decide};
 
 use crate::change::{Change, Runner, poisoned, unknown_outcome};
 use crate::history::{calls, says_something};
-use crate::input::{Answer, Claim, Compacted, Fence, Free, Plan, Stopped, TurnEnd, Work, synthetic};
+use crate::input::{
+    Answer, Claim, Compacted, Fence, Free, Next, Plan, Report, Stopped, TurnEnd, Work, synthetic,
+};
 use crate::step::Step;
 use crate::table::{Act, Phase};
 use crate::{Chat, NotDone};
@@ -101,8 +103,14 @@ pub(crate) fn work(mut change: Change<'_>, chat: &Chat, fence: Fence, work: &Wor
         {
             stopped(&mut change, fence.session, kind, partial)?;
         }
-        (Work::Failed { verdict, usage, .. }, Some(kind)) => {
-            failed(&mut change, fence.session, kind, verdict, *usage)?;
+        (Work::Failed { verdict, report, partial }, Some(kind)) => {
+            let next = partial.as_ref().map(|partial| &partial.next);
+            failed(&mut change, fence.session, kind, verdict, report, next)?;
+        }
+        (Work::Full { next }, Some(UnitKind::Attempt)) if change.state.squeezed.is_none() => {
+            change.seal_open(Outcome::Discarded, 0)?;
+            change.state.compact.get_or_insert(Compact::Full);
+            change.go_on(fence.session, next)?;
         }
         (Work::Retry { next }, None) if change.state.retry.is_some() => change.go_on(fence.session, next)?,
         (Work::Results { results, off, plan, next }, Some(UnitKind::Batch)) => {
@@ -153,14 +161,15 @@ pub(crate) fn work(mut change: Change<'_>, chat: &Chat, fence: Fence, work: &Wor
     change.done(None)
 }
 
-/// An attempt that may be tried again waits for it; otherwise the turn ends with an error. The next turn, if a message
-/// waits, is for whoever claims the chat.
+/// An attempt that may be tried again waits for it, and one whose prompt was too large for a summary; otherwise the turn ends
+/// with an error. The next turn, if a message waits, is for whoever claims the chat.
 fn failed(
     change: &mut Change<'_>,
     session: SessionId,
     kind: UnitKind,
     verdict: &Verdict,
-    usage: Usage,
+    report: &Report,
+    next: Option<&Next>,
 ) -> Result<(), NotDone> {
     let r#gen = change.state.last_gen;
     let error = ErrorInfo::from(verdict);
@@ -169,17 +178,39 @@ fn failed(
         seal_batch(change, Outcome::Discarded, 0)?;
     } else {
         change.state.open = None;
-        let wait =
-            if change.state.status == Status::Interrupting { None } else { next_attempt(change, verdict) };
+        let goes_on = change.state.status != Status::Interrupting;
+        let squeeze = next.filter(|_| goes_on && kind == UnitKind::Attempt && too_large(change, verdict));
+        let wait = if goes_on && squeeze.is_none() { next_attempt(change, verdict) } else { None };
         let failures = change.state.failures + 1;
-        let delay_ms = wait.map(|wait| ms(wait.delay));
-        let retry_at = wait.and_then(|wait| wait.retry.at);
-        change.push(AttemptFailed { r#gen, error: error.clone(), failures, retry_at, delay_ms, usage })?;
+        let delay = wait.map(|wait| wait.delay).or(squeeze.map(|_| Duration::ZERO));
+        let delay_ms = delay.map(ms);
+        let retry_at = delay.map(|delay| change.context.now.after(delay));
+        let (error, &Report { usage, estimated, prices, .. }) = (error.clone(), report);
+        change.push(AttemptFailed {
+            r#gen,
+            error,
+            failures,
+            retry_at,
+            delay_ms,
+            usage,
+            estimated,
+            prices,
+        })?;
         if let Some(wait) = wait {
             (change.state.failures, change.state.retry) = (failures, Some(wait.retry));
             // The attempt ended by itself: whoever ran it came through.
             change.state.deaths = 0;
             return wait_to_retry(change, session, wait.delay);
+        }
+        // The turn goes on without the summary that would only have helped.
+        let spared = next.filter(|_| goes_on && change.state.compact == Some(Compact::Full));
+        if let Some(next) = squeeze.or(spared.filter(|_| kind == UnitKind::Compaction)) {
+            (change.state.failures, change.state.retry, change.state.deaths) = (0, None, 0);
+            (change.state.compact, change.state.squeezed) = match squeeze {
+                Some(_) => (Some(Compact::TooLarge), change.state.squeezed),
+                None => (None, Some(Squeezed::Failed)),
+            };
+            return change.go_on(session, next);
         }
     }
     let end = match change.state.status {
@@ -187,6 +218,11 @@ fn failed(
         _ => TurnEnd::Error(error),
     };
     change.end_turn(end, Runner::Nobody)
+}
+
+/// Whether a summary would help: there was none since the last answer.
+fn too_large(change: &Change<'_>, verdict: &Verdict) -> bool {
+    verdict.advice == Advice::CompactThenRetry && change.state.squeezed != Some(Squeezed::Done)
 }
 
 /// A wait for the next attempt.
@@ -247,11 +283,14 @@ fn answered(change: &mut Change<'_>, fence: Fence, answer: &Answer) -> Result<()
         outcome: Outcome::Committed,
         off: answer.off,
         finish: Some(answer.finish),
-        usage: answer.usage,
-        estimated: answer.estimated,
+        usage: answer.report.usage,
+        estimated: answer.report.estimated,
+        prices: answer.report.prices,
+        warnings: answer.report.warnings.clone(),
     })?;
     (change.state.failures, change.state.retry, change.state.deaths) = (0, None, 0);
     change.state.steps += 1;
+    change.state.squeezed = change.state.squeezed.filter(|squeezed| *squeezed != Squeezed::Done);
     if !answer.content.is_empty() {
         change.assistant_message(MessageAssistant {
             id: message,
@@ -324,8 +363,10 @@ fn compacted(change: &mut Change<'_>, session: SessionId, compacted: &Compacted)
         outcome,
         off: compacted.off,
         finish: None,
-        usage: compacted.usage,
-        estimated: compacted.estimated,
+        usage: compacted.report.usage,
+        estimated: compacted.report.estimated,
+        prices: compacted.report.prices,
+        warnings: compacted.report.warnings.clone(),
     })?;
     (change.state.failures, change.state.retry, change.state.deaths) = (0, None, 0);
     if let Some(summary) = &compacted.summary {
@@ -333,6 +374,11 @@ fn compacted(change: &mut Change<'_>, session: SessionId, compacted: &Compacted)
             previous: change.context.history.last_compaction(),
             covers_to: summary.covers_to,
             from: summary.from,
+            trigger: Some(match change.state.compact {
+                Some(Compact::Full) => CompactionTrigger::Full,
+                Some(Compact::TooLarge) => CompactionTrigger::TooLarge,
+                _ => CompactionTrigger::Requested,
+            }),
             summary: summary.content.clone(),
             tokens_before: summary.tokens_before,
             tokens_after: summary.tokens_after,
@@ -343,7 +389,10 @@ fn compacted(change: &mut Change<'_>, session: SessionId, compacted: &Compacted)
         Some(Compact::Rest) if change.state.status != Status::Interrupting => {
             change.end_turn(TurnEnd::Stop(StopReason::Compacted), Runner::Holder(session, &compacted.next))
         }
-        _ => change.go_on(session, &compacted.next),
+        _ => {
+            change.state.squeezed = Some(Squeezed::Done);
+            change.go_on(session, &compacted.next)
+        }
     }
 }
 
@@ -366,8 +415,10 @@ fn stopped(
             outcome: Outcome::Interrupted,
             off: stopped.off,
             finish: None,
-            usage: stopped.usage,
-            estimated: stopped.estimated,
+            usage: stopped.report.usage,
+            estimated: stopped.report.estimated,
+            prices: stopped.report.prices,
+            warnings: stopped.report.warnings.clone(),
         })?;
         if let (Some(id), false, UnitKind::Attempt) = (message, stopped.content.is_empty(), kind) {
             change.assistant_message(MessageAssistant {

@@ -13,13 +13,13 @@ use std::time::Duration;
 use chatwright_core::content::{Metadata, Output, Part};
 use chatwright_core::error::{Kind, Verdict};
 use chatwright_core::head::{CallKind, KeyHash, Status, UnitKind};
-use chatwright_core::model::{FinishReason, Usage};
+use chatwright_core::model::FinishReason;
 use chatwright_core::record::{Body, CallResult, Decision, Outcome, ResultOrigin, StopReason};
 use chatwright_core::tool::Effect;
 use chatwright_core::{MessageId, Seq};
 use chatwright_engine::{
-    Busy, Claim, Command, Compact, Compacted, Decide, History, Input, NotDone, Plan, Planned, Stopped,
-    Submit, Summary, Work, calls, step,
+    Busy, Claim, Command, Compact, Compacted, Decide, History, Input, NotDone, Plan, Planned, Report,
+    Stopped, Submit, Summary, Work, calls, step,
 };
 use proptest::prelude::*;
 
@@ -277,16 +277,8 @@ fn input(table: &mut Table, (kind, what, end): (u8, u8, u8)) -> Input {
         (Status::Interrupting, Some(_), Some(_)) if kind < 150 => {
             let next = table.next();
             let (content, model) = (vec![Part::text("I was")], next.model.clone());
-            let (usage, results) = (Usage::default(), Vec::new());
-            work(Work::Stopped(Box::new(Stopped {
-                content,
-                model,
-                usage,
-                estimated: false,
-                off: 0,
-                results,
-                next,
-            })))
+            let (report, results) = (Report::default(), Vec::new());
+            work(Work::Stopped(Box::new(Stopped { content, model, report, off: 0, results, next })))
         }
         (_, None, _) => {
             table.pass(Duration::from_secs(3_600));
@@ -320,8 +312,9 @@ fn input(table: &mut Table, (kind, what, end): (u8, u8, u8)) -> Input {
             let covers_to = Seq::new(from.get() - 1);
             let content = vec![Part::text("in short")];
             let summary = Summary { covers_to, from, content, tokens_before: None, tokens_after: None };
-            let (summary, usage, next) = ((what % 3 != 0).then_some(summary), Usage::default(), table.next());
-            work(Work::Compacted(Box::new(Compacted { summary, usage, estimated: false, off: 0, next })))
+            let (summary, report, next) =
+                ((what % 3 != 0).then_some(summary), Report::default(), table.next());
+            work(Work::Compacted(Box::new(Compacted { summary, report, off: 0, next })))
         }
         (_, Some(_), Some(UnitKind::Attempt)) => {
             let answer = answer(table, what, end);

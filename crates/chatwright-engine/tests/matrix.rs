@@ -8,14 +8,14 @@ use std::time::Duration;
 use chatwright_core::content::{Output, Part};
 use chatwright_core::error::{Kind, Verdict};
 use chatwright_core::head::{CallKind, ClientType, KeyHash, Labels, Status, Title, UnitKind};
-use chatwright_core::model::{FinishReason, Usage};
+use chatwright_core::model::FinishReason;
 use chatwright_core::record::{Decision, PromptRepaired, ResultOrigin};
 use chatwright_core::tool::Effect;
 use chatwright_core::{ChatId, MessageId, QueueId, Seq, UserId, Uuid};
 use chatwright_engine::{
     Act, Answer, Archive, Busy, Chat, Claim, Clear, Command, Compact, Compacted, Create, Decide, Edit, Free,
     History, Input, Interrupt, Item, Join, NotDone, Parent, Phase, Plan, Planned, Queue, QueueAct, Refused,
-    Rules, Scope, Send, Set, Stopped, Submit, Summary, Unarchive, Why, Work, calls, step,
+    Report, Rules, Scope, Send, Set, Stopped, Submit, Summary, Unarchive, Why, Work, calls, step,
 };
 use table::*;
 
@@ -225,8 +225,7 @@ fn inputs(act: Act, table: &mut Table) -> Vec<Input> {
                     model: next.model.clone(),
                     finish,
                     output_limit: false,
-                    usage: Usage::default(),
-                    estimated: false,
+                    report: Report::default(),
                     off: 9,
                     response_id: None,
                     plan,
@@ -237,12 +236,13 @@ fn inputs(act: Act, table: &mut Table) -> Vec<Input> {
         Act::Failed => {
             for kind in [Kind::Overloaded, Kind::Auth] {
                 let next = table.next();
-                let (usage, model, content) = (Usage::default(), next.model.clone(), vec![Part::text("ha")]);
+                let (model, content) = (next.model.clone(), vec![Part::text("ha")]);
+                let report = Report { estimated: true, ..Report::default() };
                 let results = Vec::new();
-                let stopped = Stopped { content, model, usage, estimated: true, off: 2, results, next };
+                let stopped = Stopped { content, model, report: report.clone(), off: 2, results, next };
                 for partial in [None, Some(Box::new(stopped))] {
                     let verdict = Box::new(Verdict::of(kind));
-                    works.push(Work::Failed { verdict, usage, partial });
+                    works.push(Work::Failed { verdict, report: report.clone(), partial });
                 }
             }
         }
@@ -259,27 +259,22 @@ fn inputs(act: Act, table: &mut Table) -> Vec<Input> {
             let content = vec![Part::text("They spoke.")];
             let summary = Summary { covers_to, from, content, tokens_before: None, tokens_after: None };
             for summary in [None, Some(summary)] {
-                let (usage, next) = (Usage::default(), table.next());
-                works.push(Work::Compacted(Box::new(Compacted {
-                    summary,
-                    usage,
-                    estimated: false,
-                    off: 0,
-                    next,
-                })));
+                let (report, next) = (Report::default(), table.next());
+                works.push(Work::Compacted(Box::new(Compacted { summary, report, off: 0, next })));
             }
         }
         Act::Stopped => {
-            let (usage, next) = (Usage::default(), table.next());
+            let (report, next) = (Report { estimated: true, ..Report::default() }, table.next());
             let (content, model) = (vec![Part::text("half")], next.model.clone());
             let results = Vec::new();
-            let stopped = Stopped { content, model, usage, estimated: true, off: 4, results, next };
+            let stopped = Stopped { content, model, report, off: 4, results, next };
             works.push(Work::Stopped(Box::new(stopped)));
         }
         Act::Repaired => {
             let repairs = [(table.history.through().get(), "[]".into())].into();
             works.push(Work::Repaired(PromptRepaired { rules: 1, repairs }));
         }
+        Act::Full => works.push(Work::Full { next: table.next() }),
         Act::Watch => works.push(Work::Watch),
         Act::Release => {
             works.push(Work::Release { off: 0, wait: None });

@@ -4,14 +4,14 @@ mod table;
 
 use chatwright_core::content::{Metadata, Output, Part};
 use chatwright_core::history::{Rule, ValidHistory};
-use chatwright_core::model::{FinishReason, Message, ModelId, Role, Usage};
+use chatwright_core::model::{FinishReason, Message, ModelId, Role};
 use chatwright_core::record::{
     ActionDecided, Body, CallResult, ContextCleared, Decision, HistoryCut, MessageAssistant, MessageSystem,
     MessageUser, PromptRepaired, ResultOrigin, StopReason, ToolResults, TurnEnded,
 };
 use chatwright_core::tool::Effect;
 use chatwright_core::{Draft, Gen, MessageId, OpId, Record, Seq, Timestamp, Uuid};
-use chatwright_engine::{Busy, Command, Edit, History, Input, Item, Stopped, Work};
+use chatwright_engine::{Busy, Command, Edit, History, Input, Item, Report, Stopped, Work};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -105,8 +105,8 @@ fn happen(table: &mut Table, what: Happens) {
         Happens::Stopped(mut content) => {
             content.retain(|part| !matches!(part, Part::ToolCall { provider_executed: false, .. }));
             let next = table.next();
-            let (model, usage, results) = (next.model.clone(), Usage::default(), Vec::new());
-            let stopped = Stopped { content, model, usage, estimated: false, off: 3, results, next };
+            let (model, report, results) = (next.model.clone(), Report::default(), Vec::new());
+            let stopped = Stopped { content, model, report, off: 3, results, next };
             table.work(Work::Stopped(Box::new(stopped)))
         }
         Happens::Edit(n) => {

@@ -12,7 +12,7 @@ use chatwright_core::head::Status;
 use chatwright_core::model::{FinishReason, Usage};
 use chatwright_core::record::Body;
 use chatwright_core::tool::Effect;
-use chatwright_engine::{Busy, Fence, Free, Input, NotDone, Stopped, Work};
+use chatwright_engine::{Busy, Fence, Free, Input, NotDone, Report, Stopped, Work};
 use chatwright_retry::Jitter;
 
 use table::*;
@@ -277,11 +277,11 @@ fn an_attempt_that_fails_while_the_turn_is_stopped_is_not_tried_again() {
 
     let mut table = Table::claimed();
     table.interrupt(None).expect("running");
-    let (usage, next) = (Usage::default(), table.next());
+    let (report, next) = (Report { estimated: true, ..Report::default() }, table.next());
     let (content, model) = (vec![Part::text("half of it")], next.model.clone());
-    let partial = Stopped { content, model, usage, estimated: true, off: 10, results: Vec::new(), next };
+    let partial = Stopped { content, model, report: report.clone(), off: 10, results: Vec::new(), next };
     let verdict = Box::new(Verdict::of(Kind::Overloaded));
-    table.work(Work::Failed { verdict, usage, partial: Some(Box::new(partial)) }).expect("in the attempt");
+    table.work(Work::Failed { verdict, report, partial: Some(Box::new(partial)) }).expect("in the attempt");
     assert_eq!(table.last_commit(), "attempt.ended message.assistant turn.ended", "users saw it");
     assert!(matches!(table.last("attempt.ended"), Body::AttemptEnded(ended) if ended.estimated));
 }
@@ -291,8 +291,11 @@ fn what_a_failed_attempt_cost_is_kept() {
     let mut table = Table::claimed();
     let usage = Usage { input: Some(120), output: Some(7), ..Usage::default() };
     let verdict = Box::new(Verdict::of(Kind::Overloaded));
-    table.work(Work::Failed { verdict, usage, partial: None }).expect("in the attempt");
-    assert!(matches!(table.last("attempt.failed"), Body::AttemptFailed(failed) if failed.usage == usage));
+    let report = Report { usage, prices: Some(3), ..Report::default() };
+    table.work(Work::Failed { verdict, report, partial: None }).expect("in the attempt");
+    assert!(
+        matches!(table.last("attempt.failed"), Body::AttemptFailed(failed) if failed.usage == usage && failed.prices == Some(3))
+    );
 }
 
 #[test]

@@ -6,15 +6,15 @@ mod table;
 use std::time::Duration;
 
 use chatwright_core::content::Part;
-use chatwright_core::error::{Kind, Verdict};
-use chatwright_core::head::{KeyHash, Status};
+use chatwright_core::error::{Advice, Kind, Verdict};
+use chatwright_core::head::{KeyHash, Status, UnitKind};
 use chatwright_core::model::FinishReason;
-use chatwright_core::record::ResultOrigin;
+use chatwright_core::record::{Body, CompactionTrigger, ResultOrigin};
 use chatwright_core::tool::Effect;
 use chatwright_core::{Epoch, Gen, MessageId, QueueId, Seq};
 use chatwright_engine::{
-    Busy, Claim, Command, Edit, Fence, Input, NotDone, Plan, Planned, Queue, QueueAct, Refused, Stopped,
-    Work, receipt_of,
+    Busy, Claim, Command, Compacted, Edit, Fence, Input, NotDone, Plan, Planned, Queue, QueueAct, Refused,
+    Report, Stopped, Summary, Work, receipt_of,
 };
 
 use table::*;
@@ -104,8 +104,8 @@ fn deaths_of_a_turn_that_was_stopped_do_not_count_for_the_next() {
     table.claim().expect("free");
     table.send(Busy::Interrupt).expect("running");
     let next = table.next();
-    let (model, usage, content, results) = (next.model.clone(), Default::default(), Vec::new(), Vec::new());
-    let stopped = Stopped { content, model, usage, estimated: false, off: 0, results, next };
+    let (model, report, content, results) = (next.model.clone(), Default::default(), Vec::new(), Vec::new());
+    let stopped = Stopped { content, model, report, off: 0, results, next };
     table.work(Work::Stopped(Box::new(stopped))).expect("interrupting");
     assert_eq!(table.last_commit(), "attempt.ended turn.ended queue.promoted message.user attempt.started");
     assert_eq!(table.chat().state.deaths, 0);
@@ -300,4 +300,91 @@ fn a_receipt_found_in_the_log_is_the_first_receipt() {
         let record = table.log.iter().find(|record| record.seq == receipt.seq).expect("it was committed");
         assert_eq!(receipt_of(record), Some(receipt));
     }
+}
+
+/// Compactions that the turn needs: what happened, and what came of it.
+#[test]
+fn a_prompt_that_is_too_large_is_made_smaller_once_before_the_next_answer() {
+    let summary = |table: &mut Table| {
+        let (covers_to, from, content) = (Seq::new(1), Seq::new(2), vec![Part::text("in short")]);
+        let summary = Some(Summary { covers_to, from, content, tokens_before: None, tokens_after: None });
+        Work::Compacted(Box::new(Compacted {
+            summary,
+            report: Report::default(),
+            off: 0,
+            next: table.next(),
+        }))
+    };
+    let failed = |table: &mut Table, verdict: Verdict| {
+        let (next, content, results) = (table.next(), Vec::new(), Vec::new());
+        let (model, report) = (next.model.clone(), Report::default());
+        let partial = Stopped { content, model, report: report.clone(), off: 0, results, next };
+        Work::Failed { verdict: Box::new(verdict), report, partial: Some(Box::new(partial)) }
+    };
+    let too_large = || Verdict::of(Kind::Config).with_advice(Advice::CompactThenRetry);
+    let trigger = |table: &Table| match table.last("context.compacted") {
+        Body::ContextCompacted(compacted) => compacted.trigger,
+        other => panic!("{other:?}"),
+    };
+
+    // Before it is asked: one summary, and then whatever comes of it.
+    let mut table = Table::claimed();
+    let next = table.next();
+    table.work(Work::Full { next }).expect("in the attempt");
+    assert_eq!(table.last_commit(), "attempt.ended attempt.started");
+    assert_eq!(table.chat().state.open.as_ref().map(|open| open.kind), Some(UnitKind::Compaction));
+    let made = summary(&mut table);
+    table.work(made).expect("in the compaction");
+    assert_eq!(table.last_commit(), "attempt.ended context.compacted attempt.started");
+    assert_eq!(trigger(&table), Some(CompactionTrigger::Full));
+    let next = table.next();
+    assert!(stale(table.work(Work::Full { next })), "another summary would not help");
+    let refused = failed(&mut table, too_large());
+    table.work(refused).expect("in the attempt");
+    assert_eq!(table.last_commit(), "attempt.failed chat.error", "the summary was too large too");
+
+    // The provider says so: a summary, and the same question again. After an answer there may be another.
+    let mut table = Table::claimed();
+    for _ in 0..2 {
+        let refused = failed(&mut table, too_large());
+        table.work(refused).expect("in the attempt");
+        assert_eq!(table.last_commit(), "attempt.failed attempt.started");
+        let made = summary(&mut table);
+        table.work(made).expect("in the compaction");
+        assert_eq!(trigger(&table), Some(CompactionTrigger::TooLarge));
+        let answer = table.answer(vec![call(0)], FinishReason::ToolCalls, Effect::Pure);
+        table.work(answer).expect("answered");
+        let results = table.results(&[0]);
+        table.work(results).expect("in the batch");
+    }
+
+    // A summary that would only have helped fails: the turn goes on without, and asks for no other.
+    let mut table = Table::claimed();
+    let next = table.next();
+    table.work(Work::Full { next }).expect("in the attempt");
+    let fails = failed(&mut table, Verdict::of(Kind::Auth));
+    table.work(fails).expect("in the compaction");
+    assert_eq!(table.last_commit(), "attempt.failed attempt.started");
+    assert_eq!(table.chat().state.open.as_ref().map(|open| open.kind), Some(UnitKind::Attempt));
+    let answer = table.answer(vec![call(0)], FinishReason::ToolCalls, Effect::Pure);
+    table.work(answer).expect("answered");
+    let results = table.results(&[0]);
+    table.work(results).expect("in the batch");
+    let next = table.next();
+    assert!(stale(table.work(Work::Full { next })), "it would fail in every step");
+
+    // One that the provider made necessary fails: the turn has failed.
+    let refused = failed(&mut table, too_large());
+    table.work(refused).expect("in the attempt");
+    let fails = failed(&mut table, Verdict::of(Kind::Auth));
+    table.work(fails).expect("in the compaction");
+    assert_eq!(table.last_commit(), "attempt.failed chat.error");
+    assert_eq!((table.chat().state.compact, table.chat().state.squeezed), (None, None));
+
+    // A stop comes first.
+    let mut table = Table::claimed();
+    table.interrupt(None).expect("running");
+    let next = table.next();
+    table.work(Work::Full { next }).expect("in the attempt");
+    assert_eq!(table.last_commit(), "attempt.ended turn.ended");
 }

@@ -154,7 +154,7 @@ impl Held {
         self.lost = true;
         let fence = Fence { session: self.lease.session, epoch: self.epoch, r#gen };
         let verdict = Box::new(failure::internal(error));
-        let work = Work::Failed { verdict, usage: Default::default(), partial: None };
+        let work = Work::Failed { verdict, report: Report::default(), partial: None };
         let input = Input::Work(OpId::mint(&*self.deps.ports.ids), fence, work);
         let fed = self.deps.feed(self.id, &input, Some(self.chat.clone()), &mut self.history).await;
         if let Ok(landed) = fed {

@@ -210,6 +210,8 @@ fn the_gens_of_a_head_are_those_of_its_records() {
             finish: None,
             usage: Default::default(),
             estimated: false,
+            prices: None,
+            warnings: Vec::new(),
         })
     };
     let mut gens = Gens::default();

@@ -74,9 +74,12 @@ pub struct State {
     /// Where the host's instructions stand, if there are any: they stay in the prompt whatever becomes of older history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<Seq>,
-    /// A compaction that was asked for and has not happened yet.
+    /// A compaction that is to happen and has not yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compact: Option<Compact>,
+    /// What became of the compactions that the turn needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub squeezed: Option<Squeezed>,
     /// The family of this root is being archived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archiving: Option<Archiving>,
@@ -123,6 +126,7 @@ impl Default for State {
             keys: Vec::new(),
             system: None,
             compact: None,
+            squeezed: None,
             archiving: None,
             children: 0,
             first_child: None,
@@ -134,14 +138,28 @@ impl Default for State {
     }
 }
 
-/// What follows a compaction that was asked for.
+/// Why there is to be a compaction, and what follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Compact {
-    /// The turn goes on.
+    /// Somebody asked for it in a turn, which goes on.
     GoOn,
-    /// The chat comes to rest, or takes the next message of its queue.
+    /// Somebody asked for it at rest, where the chat goes back to, or takes the next message of its queue.
     Rest,
+    /// The prompt would fill too much of the model's window. The turn goes on, also without a summary.
+    Full,
+    /// The provider did not take the prompt. The turn goes on with a summary, or fails.
+    TooLarge,
+}
+
+/// What became of the compactions that a turn needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Squeezed {
+    /// There was one since the last answer: another would not help.
+    Done,
+    /// There is none to be had in this turn, unless the provider makes it necessary.
+    Failed,
 }
 
 /// A family is being archived.
@@ -347,7 +365,8 @@ mod tests {
             queue: vec![entry; limits::QUEUE_MAX],
             keys: vec![ClientKey(KeyHash(u128::MAX), max); limits::CLIENT_KEYS_MAX],
             system: Some(max),
-            compact: Some(Compact::GoOn),
+            compact: Some(Compact::TooLarge),
+            squeezed: Some(Squeezed::Failed),
             archiving: Some(Archiving { stop: false }),
             stop_after: true,
             children: u32::MAX,

@@ -458,9 +458,15 @@ pub struct AttemptFailed {
     /// The wait until then in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
-    /// What it cost, as far as known.
+    /// What it took, as far as known.
     #[serde(default, skip_serializing_if = "Usage::is_empty")]
     pub usage: Usage,
+    /// The usage is an estimate.
+    #[serde(default, skip_serializing_if = "crate::content::is_false")]
+    pub estimated: bool,
+    /// The version of the prices that count, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<u64>,
 }
 
 impl AttemptFailed {
@@ -484,12 +490,18 @@ pub struct AttemptEnded {
     /// Why the model stopped, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish: Option<FinishReason>,
-    /// What it cost.
+    /// What it took.
     #[serde(default, skip_serializing_if = "Usage::is_empty")]
     pub usage: Usage,
     /// The usage is an estimate.
     #[serde(default, skip_serializing_if = "crate::content::is_false")]
     pub estimated: bool,
+    /// The version of the prices that count, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<u64>,
+    /// What the provider, or its adapter, warned of: settings that it has no place for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Box<str>>,
 }
 
 /// What became of a gen.
@@ -713,6 +725,19 @@ pub struct HistoryCut {
     pub key: Option<KeyHash>,
 }
 
+/// Why older history was replaced by a summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CompactionTrigger {
+    /// Somebody asked for it.
+    Requested,
+    /// The next prompt would have filled too much of the model's window.
+    Full,
+    /// The provider did not take the prompt.
+    TooLarge,
+}
+
 /// Data of `context.compacted`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContextCompacted {
@@ -723,6 +748,9 @@ pub struct ContextCompacted {
     pub covers_to: Seq,
     /// The oldest record that is kept word for word.
     pub from: Seq,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<CompactionTrigger>,
     /// The summary.
     pub summary: Vec<Part>,
     /// Estimated tokens of the prompt before.

@@ -109,7 +109,7 @@ pub(super) fn edit(mut change: Change<'_>, chat: &Chat, op: OpId, edit: &Edit) -
     if !ids.is_empty() {
         change.push(QueueRemoved { ids, key: None })?;
     }
-    change.state.compact = None;
+    (change.state.compact, change.state.squeezed) = (None, None);
     let (id, content, author) = (edit.message, edit.content.clone(), edit.author.clone());
     change.user_message(MessageUser { id, content, author, model, effort, queued: None, key: None })?;
     run(&mut change);

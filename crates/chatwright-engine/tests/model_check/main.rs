@@ -49,6 +49,16 @@ const WAYS: &[&[Move]] = &[
     &[CLAIM, Session(0, Does::Fails(Fails::Briefly)), Free, Pass, Session(1, Does::Claim)],
     // At rest with a history that was compacted.
     &[CLAIM, TEXT, SEND, CLAIM, TEXT, User(Asks::Compact), CLAIM, Session(0, Does::Summary)],
+    // A summary that the turn needed has failed, and one that the provider made necessary begins.
+    &[
+        CLAIM,
+        TEXT,
+        SEND,
+        CLAIM,
+        Session(0, Does::Full),
+        Session(0, Does::Fails(Fails::ForGood)),
+        Session(0, Does::Fails(Fails::TooLarge)),
+    ],
     // At rest with a history that was cleared.
     &[CLAIM, TEXT, User(Asks::Clear), SEND],
     // A family that is being archived while a turn is stopped.

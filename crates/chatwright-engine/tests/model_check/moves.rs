@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chatwright_core::content::{Metadata, Output, Part};
-use chatwright_core::error::{Kind, Verdict};
+use chatwright_core::error::{Advice, Kind, Verdict};
 use chatwright_core::head::{CallKind, KeyHash, State, Status, Title, UnitKind};
-use chatwright_core::model::{FinishReason, Usage};
+use chatwright_core::model::FinishReason;
 use chatwright_core::record::Decision;
 use chatwright_core::tool::Effect;
 use chatwright_core::{ChatId, MessageId, OpId, QueueId, Seq, UserId};
 use chatwright_engine::{
     Answer, Archive, Busy, Claim, Clear, Command, Compact, Compacted, Decide, Edit, Free, History, Input,
-    Interrupt, Item, Join, Plan, Planned, Queue, QueueAct, Scope, Send, Set, Submit, Summary, Unarchive,
-    Work, calls,
+    Interrupt, Item, Join, Plan, Planned, Queue, QueueAct, Report, Scope, Send, Set, Submit, Summary,
+    Unarchive, Work, calls,
 };
 
 use crate::invariants::Violation;
@@ -91,6 +91,7 @@ pub(crate) enum Does {
     Retry,
     Summary,
     NoSummary,
+    Full,
     Stopped,
     Watch,
     Release,
@@ -115,6 +116,7 @@ pub(crate) enum Fails {
     Briefly,
     ForLong,
     ForGood,
+    TooLarge,
 }
 
 const SAYS: [Says; 7] =
@@ -237,6 +239,8 @@ fn does(world: &World, task: Option<&Task>) -> Vec<(Does, bool)> {
     match task.kind {
         Some(UnitKind::Attempt) => {
             does.extend(SAYS.map(|says| (Does::Says(says), matches!(says, Says::Text | Says::Once))));
+            let squeezed = world.stored.chat.state.squeezed.is_some();
+            does.extend((!squeezed).then_some((Does::Full, false)));
         }
         Some(UnitKind::Compaction) => does.extend([(Does::Summary, true), (Does::NoSummary, false)]),
         Some(UnitKind::Batch) => {
@@ -251,7 +255,8 @@ fn does(world: &World, task: Option<&Task>) -> Vec<(Does, bool)> {
     }
     if matches!(task.kind, Some(UnitKind::Attempt | UnitKind::Compaction)) {
         does.extend(
-            [Fails::Briefly, Fails::ForLong, Fails::ForGood].map(|fails| (Does::Fails(fails), false)),
+            [Fails::Briefly, Fails::ForLong, Fails::ForGood, Fails::TooLarge]
+                .map(|fails| (Does::Fails(fails), false)),
         );
         does.push((Does::ReleaseFor, false));
     } else if task.kind.is_some() {
@@ -402,7 +407,7 @@ impl World {
     fn input(&mut self, at: usize, does: Does) -> Option<Input> {
         let (op, next) = (OpId::from_uuid(self.id()), self.next());
         let session = self.sessions[at].id;
-        let (usage, model) = (Usage::default(), next.model.clone());
+        let (report, model) = (Report::default(), next.model.clone());
         if does == Does::Claim {
             let state = &self.stored.chat.state;
             let (calls_in, plan) = (state.calls_in, planned(&self.stored.history, state));
@@ -415,14 +420,13 @@ impl World {
                 let content = says.content();
                 let plan = plan(&content);
                 let finish = if plan.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
-                let (output_limit, estimated, off, response_id) = (false, false, 9, None);
+                let (output_limit, off, response_id) = (false, 9, None);
                 Work::Answered(Box::new(Answer {
                     content,
                     model,
                     finish,
                     output_limit,
-                    usage,
-                    estimated,
+                    report,
                     off,
                     response_id,
                     plan,
@@ -434,9 +438,11 @@ impl World {
                     Fails::Briefly => Verdict::of(Kind::Overloaded),
                     Fails::ForLong => Verdict::of(Kind::RateLimit).with_retry_after(Duration::from_secs(60)),
                     Fails::ForGood => Verdict::of(Kind::Auth),
+                    Fails::TooLarge => Verdict::of(Kind::Config).with_advice(Advice::CompactThenRetry),
                 };
-                let partial = (task.kind == Some(UnitKind::Attempt)).then(|| Box::new(stopped(next)));
-                Work::Failed { verdict: Box::new(verdict), usage, partial }
+                let partial = task.kind.filter(|kind| *kind != UnitKind::Batch);
+                let partial = partial.map(|_| Box::new(stopped(next)));
+                Work::Failed { verdict: Box::new(verdict), report, partial }
             }
             Does::Result | Does::Results => {
                 let some = if does == Does::Result { 1 } else { task.running.len() };
@@ -453,6 +459,7 @@ impl World {
                 }
                 Work::Retry { next }
             }
+            Does::Full => Work::Full { next },
             Does::Summary | Does::NoSummary => {
                 let users = |(seq, item): &(Seq, Item)| matches!(item, Item::User(_)).then_some(*seq);
                 let from = self.stored.history.items().iter().rev().find_map(users)?;
@@ -464,7 +471,7 @@ impl World {
                     tokens_after: None,
                 };
                 let summary = (does == Does::Summary).then_some(summary);
-                Work::Compacted(Box::new(Compacted { summary, usage, estimated: false, off: 0, next }))
+                Work::Compacted(Box::new(Compacted { summary, report, off: 0, next }))
             }
             Does::Stopped => {
                 let mut stopped = stopped(next);

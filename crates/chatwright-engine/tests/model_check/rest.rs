@@ -7,7 +7,9 @@ use chatwright_core::head::{Status, UnitKind};
 use chatwright_core::model::FinishReason;
 use chatwright_core::record::{CallResult, ResultOrigin};
 use chatwright_core::{OpId, SessionId};
-use chatwright_engine::{Answer, Chat, Claim, Compacted, Fence, Free, Input, Next, Stopped, Work, step};
+use chatwright_engine::{
+    Answer, Chat, Claim, Compacted, Fence, Free, Input, Next, Report, Stopped, Work, step,
+};
 
 use crate::invariants::at_rest;
 use crate::moves::planned;
@@ -63,7 +65,7 @@ pub(crate) fn a_live_session_brings_the_chat_to_rest(world: &World) -> Result<()
 /// What a holder does that has done all that there was to do.
 fn finished(world: &World, kind: UnitKind, next: Next) -> Work {
     let state = &world.stored.chat.state;
-    let (model, usage) = (next.model.clone(), Default::default());
+    let (model, report) = (next.model.clone(), Default::default());
     match kind {
         _ if state.status == Status::Interrupting => Work::Stopped(Box::new(stopped(next))),
         UnitKind::Attempt => Work::Answered(Box::new(Answer {
@@ -71,16 +73,13 @@ fn finished(world: &World, kind: UnitKind, next: Next) -> Work {
             model,
             finish: FinishReason::Stop,
             output_limit: false,
-            usage,
-            estimated: false,
+            report,
             off: 0,
             response_id: None,
             plan: Vec::new(),
             next,
         })),
-        UnitKind::Compaction => {
-            Work::Compacted(Box::new(Compacted { summary: None, usage, estimated: false, off: 0, next }))
-        }
+        UnitKind::Compaction => Work::Compacted(Box::new(Compacted { summary: None, report, off: 0, next })),
         UnitKind::Batch => {
             let started = state.calls.iter().filter(|call| call.started.is_some());
             let results = started.map(|call| result(call.ordinal)).collect();
@@ -93,8 +92,7 @@ pub(crate) fn stopped(next: Next) -> Stopped {
     Stopped {
         content: vec![Part::text("so f")],
         model: next.model.clone(),
-        usage: Default::default(),
-        estimated: true,
+        report: Report { estimated: true, ..Report::default() },
         off: 4,
         results: Vec::new(),
         next,

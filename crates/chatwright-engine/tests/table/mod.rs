@@ -7,13 +7,13 @@ use std::time::Duration;
 use chatwright_core::content::{Metadata, Output, Part};
 use chatwright_core::error::Verdict;
 use chatwright_core::head::{ClientType, KeyHash, Labels, Title};
-use chatwright_core::model::{FinishReason, ModelId, Usage};
+use chatwright_core::model::{FinishReason, ModelId};
 use chatwright_core::record::{Body, CallResult, ResultOrigin};
 use chatwright_core::tool::Effect;
 use chatwright_core::{ChatId, MessageId, OpId, QueueId, Record, SessionId, Timestamp, UserId, Uuid};
 use chatwright_engine::{
     Answer, Busy, Chat, Claim, Command, Create, Fence, Free, History, Input, Interrupt, Next, NotDone, Plan,
-    Planned, Rules, Send, Step, Work, calls, step,
+    Planned, Report, Rules, Send, Step, Work, calls, step,
 };
 
 pub(crate) const CHAT: ChatId = ChatId::from_uuid(Uuid::from_u128(1));
@@ -137,8 +137,7 @@ impl Table {
             model: next.model.clone(),
             finish,
             output_limit: false,
-            usage: Usage::default(),
-            estimated: false,
+            report: Report::default(),
             off: 9,
             response_id: None,
             plan,
@@ -223,5 +222,5 @@ pub(crate) fn stale(result: Result<Step, NotDone>) -> bool {
 }
 
 pub(crate) fn failed(verdict: Verdict) -> Work {
-    Work::Failed { verdict: Box::new(verdict), usage: Usage::default(), partial: None }
+    Work::Failed { verdict: Box::new(verdict), report: Report::default(), partial: None }
 }

@@ -55,7 +55,7 @@ impl Held {
                 // A bug, which must not hang the chat: every open call was started, and none is running.
                 tracing::error!(chat = %self.id, r#gen = %open.r#gen, "a batch has nothing to wait for");
                 let verdict = Box::new(failure::stuck());
-                self.feed(open.r#gen, Work::Failed { verdict, usage: Default::default(), partial: None })
+                self.feed(open.r#gen, Work::Failed { verdict, report: Report::default(), partial: None })
                     .await;
                 return;
             }
@@ -181,8 +181,8 @@ impl Held {
         }
         drop(running);
         let next = self.next().await;
-        let (content, usage, model) = (Vec::new(), Default::default(), next.model.clone());
-        let stopped = Stopped { content, model, usage, estimated: false, off: 0, results, next };
+        let (content, report, model) = (Vec::new(), Report::default(), next.model.clone());
+        let stopped = Stopped { content, model, report, off: 0, results, next };
         let epoch = self.epoch;
         if self.feed(open.r#gen, Work::Stopped(Box::new(stopped))).await {
             seal(&*self.deps.ports.live, self.id, epoch, open.r#gen, 0).await;

@@ -182,6 +182,8 @@ fn samples() -> Vec<Body> {
             retry_at: Some(time),
             delay_ms: Some(60_000),
             usage,
+            estimated: true,
+            prices: Some(7),
         }
         .into(),
         AttemptEnded {
@@ -191,6 +193,8 @@ fn samples() -> Vec<Body> {
             finish: Some(FinishReason::ToolCalls),
             usage,
             estimated: true,
+            prices: Some(7),
+            warnings: vec!["no place for top_k".into()],
         }
         .into(),
         BatchStarted { r#gen, epoch, writer: session, message: message(), calls: vec![0, 1] }.into(),
@@ -229,6 +233,7 @@ fn samples() -> Vec<Body> {
             previous: Some(Seq::new(2)),
             covers_to: Seq::new(8),
             from: Seq::new(9),
+            trigger: Some(CompactionTrigger::TooLarge),
             summary: text("They spoke of engines."),
             tokens_before: Some(90_000),
             tokens_after: Some(4_000),

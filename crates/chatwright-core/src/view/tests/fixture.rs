@@ -63,6 +63,8 @@ pub(super) fn ended(n: u64, r#gen: u64, outcome: Outcome) -> Record {
         finish: None,
         usage: Default::default(),
         estimated: false,
+        prices: None,
+        warnings: Vec::new(),
     };
     record(n, ended)
 }

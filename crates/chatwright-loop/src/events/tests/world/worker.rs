@@ -105,8 +105,17 @@ impl World {
             status_code: None,
             detail: None,
         };
-        let usage = Default::default();
-        let failed = AttemptFailed { r#gen, error, failures: 1, retry_at: None, delay_ms: None, usage };
+        let (usage, estimated, prices) = Default::default();
+        let failed = AttemptFailed {
+            r#gen,
+            error,
+            failures: 1,
+            retry_at: None,
+            delay_ms: None,
+            usage,
+            estimated,
+            prices,
+        };
         let mut bodies = vec![failed.into()];
         if again {
             bodies.push(self.start(2).await);
@@ -170,5 +179,15 @@ fn open_call(ordinal: u32) -> OpenCall {
 }
 
 fn ended(r#gen: Gen, outcome: Outcome, off: u64) -> Body {
-    AttemptEnded { r#gen, outcome, off, finish: None, usage: Default::default(), estimated: false }.into()
+    AttemptEnded {
+        r#gen,
+        outcome,
+        off,
+        finish: None,
+        usage: Default::default(),
+        estimated: false,
+        prices: None,
+        warnings: Vec::new(),
+    }
+    .into()
 }
