@@ -17,7 +17,7 @@ use chatwright_core::{ChatId, Epoch, Gen, MessageId, OpId, Revision};
 use chatwright_engine::{Chat, Fence, History, Input, Next, Refused, Work};
 use futures::StreamExt;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use self::prompt::Prompt;
 use crate::deps::Deps;
@@ -54,8 +54,8 @@ const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 pub(crate) struct Wakes {
     bus: Option<BusFrames>,
     polled: watch::Receiver<Revision>,
-    /// The last look failed: there must be another one.
-    missed: bool,
+    /// The last look failed: there must be another one then, however often the wait begins anew until then.
+    again: Option<Instant>,
 }
 
 /// What the holder found when it looked.
@@ -172,14 +172,14 @@ impl Held {
             }
             Ok(Some(chat))
         };
-        self.wakes.missed = false;
+        self.wakes.again = None;
         match read.await {
             Ok(Some(chat)) if chat.head.revision > self.chat.head.revision => self.chat = chat,
             Ok(Some(_)) => {}
             Ok(None) => self.lost = true,
             Err(Failed::Store(error)) => {
                 tracing::debug!(chat = %self.id, %error, "a holder could not look at its chat");
-                self.wakes.missed = true;
+                self.wakes.again = Some(Instant::now() + LOOK_AGAIN);
             }
             Err(error) => {
                 tracing::error!(chat = %self.id, %error, "a chat cannot be read any more");
@@ -201,6 +201,7 @@ impl Wakes {
     /// # Cancel safety
     /// Safe: a wake-up that is dropped after it was taken was about to be answered by a look anyway, and the poll comes again.
     pub(crate) async fn next(&mut self, known: Revision) {
+        let again = self.again;
         loop {
             let rung = async {
                 match &mut self.bus {
@@ -215,7 +216,7 @@ impl Wakes {
                     // A dead link; the poll goes on.
                     None => self.bus = None,
                 },
-                () = tokio::time::sleep(LOOK_AGAIN), if self.missed => return,
+                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => return,
                 changed = self.polled.changed() => {
                     if changed.is_err() {
                         std::future::pending::<()>().await;

@@ -17,6 +17,7 @@ use chatwright_core::record::{Body, MessageAssistant, ResultOrigin};
 use chatwright_core::tool::{Effect, ToolCall, ToolSpec};
 use chatwright_core::view::View;
 use chatwright_loop::{Chats, NewMessage, Settings};
+use chatwright_memory::MemoryBus;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -322,4 +323,32 @@ async fn a_shutdown_at_any_moment_puts_no_word_of_an_interrupt_into_a_chat() {
         }
     }
     assert!(early > 0 && unknown > 0, "some had not begun: {early}; some had been paid for: {unknown}");
+}
+
+/// Words for a minute, one a millisecond.
+fn for_a_minute() -> Vec<ModelPart> {
+    (0..60_000).map(|_| words("on and ")).chain([finish(FinishReason::Stop)]).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_could_not_be_read_at_first_ends_an_answer_that_streams_on() {
+    let world = World::new();
+    let staged = Staged::new(world.store.clone());
+    let mut ports = world.ports(RuleModel::new(|_| for_a_minute()), vec![]);
+    ports.chats = staged.clone();
+    let chats = Chats::new(ports, Settings::default()).expect("a valid setup");
+    // The other process rings a bell that nobody hears.
+    let mut ports = world.ports(RuleModel::new(|_| say("hi")), vec![]);
+    ports.bus = Arc::new(MemoryBus::new());
+    let deaf = Chats::new(ports, Settings::default()).expect("a valid setup");
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+    sleep(Duration::from_secs(1)).await;
+    let mut looking = staged.stop(At::Head);
+    let begun = Instant::now();
+    deaf.interrupt(chat, None).await.expect("it runs");
+    looking.reached().await;
+    looking.then(Then::Fail);
+    until(&deaf, chat, Status::Waiting).await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }

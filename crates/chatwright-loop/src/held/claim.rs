@@ -62,7 +62,7 @@ impl Held {
         let Some(chat) = claim(deps, lease, id, chat, &mut history).await? else { return Ok(None) };
         let epoch = chat.state.epoch;
         let (deps, lease) = (Arc::clone(deps), Arc::clone(lease));
-        let (wakes, watched) = (Wakes { bus, polled, missed: false }, Instant::now());
+        let (wakes, watched) = (Wakes { bus, polled, again: None }, Instant::now());
         let prompt = Prompt::default();
         Ok(Some(Self { deps, lease, id, epoch, chat, history, wakes, drain, watched, lost: false, prompt }))
     }
