@@ -228,6 +228,11 @@ async fn within<T>(until: Instant, answer: impl Future<Output = Result<T, StoreE
     }
 }
 
+/// The same for what is kept nowhere.
+pub(crate) fn shortened(text: String, max: usize) -> String {
+    if text.len() <= max { text } else { cut(&text, max, &Kept::Nowhere) }
+}
+
 fn cut(text: &str, max: usize, kept: &Kept) -> String {
     let words = kept.words();
     // The rest of the line has at most so many bytes.
@@ -242,7 +247,7 @@ fn encoded(value: &impl serde::Serialize) -> usize {
     serde_json::to_string(value).map_or(usize::MAX, |text| text.len())
 }
 
-fn brief(text: &str) -> String {
+pub(crate) fn brief(text: &str) -> String {
     text.chars().take(100).collect()
 }
 

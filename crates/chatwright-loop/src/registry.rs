@@ -11,6 +11,8 @@ use chatwright_engine::{Call, History, Item, Plan, Planned, calls, hash};
 use jsonschema::Validator;
 use serde_json::Value;
 
+use crate::blobs::{brief, shortened};
+
 /// The tools of this process by name.
 pub(crate) struct Registry {
     tools: BTreeMap<Box<str>, Entry>,
@@ -30,6 +32,9 @@ const VIOLATIONS_MAX: usize = 2;
 
 /// Most faults of arguments that a model is told of at once.
 const FAULTS_MAX: usize = 8;
+
+/// Most bytes of what is said of one fault: it quotes what is wrong, which may be as long as an answer.
+const FAULT_BYTES_MAX: usize = 1_000;
 
 /// A process that cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,7 +120,7 @@ impl Registry {
 
     fn plan_call(&self, call: Call<'_>, withheld: bool) -> Plan {
         let Some(entry) = self.tool(call.name) else {
-            return refuse(format!("There is no tool named {:?}.", call.name));
+            return refuse(format!("There is no tool named {:?}.", brief(call.name)));
         };
         if withheld {
             return refuse(format!(
@@ -199,9 +204,12 @@ impl Entry {
         if !value.is_object() {
             return Err("The arguments must be a JSON object.".to_owned());
         }
-        let fault = |error: jsonschema::ValidationError<'_>| match error.instance_path.as_str() {
-            "" => error.to_string(),
-            path => format!("at {path}: {error}"),
+        let fault = |error: jsonschema::ValidationError<'_>| {
+            let words = match error.instance_path.as_str() {
+                "" => error.to_string(),
+                path => format!("at {path}: {error}"),
+            };
+            shortened(words, FAULT_BYTES_MAX)
         };
         let faults: Vec<String> = self.schema.iter_errors(&value).take(FAULTS_MAX).map(fault).collect();
         match faults.is_empty() {

@@ -229,6 +229,35 @@ async fn arguments_that_do_not_keep_to_the_schema_are_told_where_and_never_reach
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_long_arguments_is_told_in_few_words() {
+    let (world, notes) = (World::new(), Arc::new(Notes::default()));
+    let schema = json!({
+        "type": "object",
+        "properties": {"path": {"type": "string", "maxLength": 9, "pattern": "^/"}},
+    });
+    let model = RuleModel::new(|prompt: &[Message]| match prompt.last().map(|message| message.role) {
+        Some(Role::Tool) => say("I see."),
+        _ => {
+            let input = json!({"path": "long ".repeat(150_000)}).to_string();
+            let name = "x".repeat(600_000);
+            vec![call("c0", "read", &input), call("c1", &name, "{}"), finish(FinishReason::ToolCalls)]
+        }
+    });
+    let tool = Noting::tool(&notes, ToolSpec::new("read", "reads", schema, Effect::Pure));
+    let chats = world.process_with(model, vec![tool]);
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("read")).await.expect("created");
+    let lines = rest(&chats, chat).await;
+    let told = lines.iter().filter(|line| line.starts_with("tool ")).collect::<Vec<_>>();
+    assert!(told.len() == 2 && told.iter().all(|line| line.len() < 3_000), "{told:#?}");
+    assert!(
+        told[0].contains("at /path: \"long long") && told[0].contains("is longer than 9 characters"),
+        "{told:#?}"
+    );
+    assert!(told[1].contains("There is no tool named \"xxx"), "{told:#?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_with_effects_run_side_by_side_only_on_different_resources() {
     let (world, notes) = (World::new(), Arc::new(Notes::default()));
     let write = spec("write", Effect::Idempotent).with_resource("/path");
