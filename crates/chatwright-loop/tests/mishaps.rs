@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chatwright_core::ChatId;
 use chatwright_core::content::{FileData, Output};
 use chatwright_core::head::Status;
 use chatwright_core::model::{ModelCall, ModelId};
@@ -15,8 +14,10 @@ use chatwright_core::port::{
     Bus, BusError, BusFrames, Event, LanguageModel, ModelStream, Observer, Tool, Topic,
 };
 use chatwright_core::tool::{Effect, ToolCall, ToolSpec};
+use chatwright_core::ChatId;
 use chatwright_loop::{Chats, Settings};
 use chatwright_memory::MemoryBus;
+use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 
 use common::{CountTool, RuleModel, World, echo, log, new_chat, transcript, until};
@@ -189,6 +190,59 @@ async fn a_tool_that_panics_is_an_error_that_the_model_reads_without_its_words()
     let (chat, _) = chats.create(new_chat("use a")).await.expect("created");
     until(&chats, chat, Status::Waiting).await;
     assert_eq!(transcript(&chats, chat).await[2], "tool 0: The tool failed: it panicked.");
+}
+
+/// Panics before there is anything to wait for.
+struct EagerlyPanicking;
+
+impl Tool for EagerlyPanicking {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec::new("a", "Panics.", serde_json::json!({"type": "object"}), Effect::Pure)
+    }
+
+    fn call<'tool, 'call>(&'tool self, _: ToolCall) -> BoxFuture<'call, Output>
+    where
+        'tool: 'call,
+        Self: 'call,
+    {
+        panic!("a bug of a tool")
+    }
+}
+
+/// Panics when it is dropped.
+struct Late;
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        panic!("a bug of a tool that is given up")
+    }
+}
+
+struct PanickingLate;
+
+#[async_trait]
+impl Tool for PanickingLate {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec::new("a", "Hangs.", serde_json::json!({"type": "object"}), Effect::Pure)
+    }
+
+    async fn call(&self, _: ToolCall) -> Output {
+        let _late = Late;
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_panics_before_it_begins_or_when_it_is_given_up_is_an_error_as_well() {
+    for tool in [Arc::new(EagerlyPanicking) as Arc<dyn Tool>, Arc::new(PanickingLate)] {
+        let world = World::new();
+        let chats = world.process(vec![tool]);
+        let _worker = work(&chats);
+        let (chat, _) = chats.create(new_chat("use a")).await.expect("created");
+        until(&chats, chat, Status::Waiting).await;
+        assert_eq!(transcript(&chats, chat).await[2], "tool 0: The tool failed: it panicked.");
+        assert_eq!(log(&chats, chat).await.matches("tool.intent").count(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -202,15 +202,16 @@ fn ready(first: Result<CallResult, tokio::task::JoinError>, running: &mut Runnin
 async fn run(tool: &dyn Tool, tool_call: ToolCall, call: &OpenCall, time: std::time::Duration) -> CallResult {
     let ordinal = call.ordinal;
     let result = |origin, output| CallResult { ordinal, output, origin };
-    let called = AssertUnwindSafe(tool.call(tool_call)).catch_unwind();
-    match tokio::time::timeout(time, called).await {
+    // It may also panic before it gives anything to wait for, and when it is dropped.
+    let called = async { tokio::time::timeout(time, tool.call(tool_call)).await };
+    match AssertUnwindSafe(called).catch_unwind().await {
         Ok(Ok(output)) => result(ResultOrigin::Tool, output),
-        Ok(Err(_)) => result(ResultOrigin::Tool, Output::error("The tool failed: it panicked.")),
-        Err(_) if call.effect == Some(Effect::Pure) => result(
+        Err(_) => result(ResultOrigin::Tool, Output::error("The tool failed: it panicked.")),
+        Ok(Err(_)) if call.effect == Some(Effect::Pure) => result(
             ResultOrigin::TimedOut,
             Output::error(format!("The tool took longer than {time:?} and was given up.")),
         ),
-        Err(_) => result(
+        Ok(Err(_)) => result(
             ResultOrigin::OutcomeUnknown,
             Output::error(format!(
                 "The tool took longer than {time:?} and was given up. Whether it had its effect is unknown."
