@@ -243,7 +243,7 @@ fn cut(text: &str, max: usize, kept: &Kept) -> String {
     format!("{}\n[… {} bytes left out{words} …]\n{}", &text[..head], tail - head, &text[tail..])
 }
 
-fn encoded(value: &impl serde::Serialize) -> usize {
+pub(crate) fn encoded(value: &impl serde::Serialize) -> usize {
     serde_json::to_string(value).map_or(usize::MAX, |text| text.len())
 }
 

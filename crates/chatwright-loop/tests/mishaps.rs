@@ -14,7 +14,7 @@ use chatwright_core::port::{
     Bus, BusError, BusFrames, Event, LanguageModel, ModelStream, Observer, Tool, Topic,
 };
 use chatwright_core::tool::{Effect, ToolCall, ToolSpec};
-use chatwright_core::ChatId;
+use chatwright_core::{ChatId, Record, Seq};
 use chatwright_loop::{Chats, Settings};
 use chatwright_memory::MemoryBus;
 use futures::future::BoxFuture;
@@ -243,6 +243,61 @@ async fn a_tool_that_panics_before_it_begins_or_when_it_is_given_up_is_an_error_
         assert_eq!(transcript(&chats, chat).await[2], "tool 0: The tool failed: it panicked.");
         assert_eq!(log(&chats, chat).await.matches("tool.intent").count(), 1);
     }
+}
+
+/// Gives as much as one result may have.
+struct Full;
+
+#[async_trait]
+impl Tool for Full {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec::new("a", "Gives a picture.", serde_json::json!({"type": "object"}), Effect::Pure)
+    }
+
+    async fn call(&self, _: ToolCall) -> Output {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Output::Media {
+            media_type: "image/png".into(),
+            data: FileData::Base64("x".repeat(512 * 1024).into()),
+            text: Some("a picture".repeat(7_000)),
+        }
+    }
+}
+
+/// How many results with a picture are stored, on all pages of the log.
+async fn pictures(chats: &Chats, chat: ChatId) -> usize {
+    let (mut after, mut pictures) = (Seq::ZERO, 0);
+    loop {
+        let page = chats.records(chat, after).await.expect("the store answers");
+        let Some(last) = page.last() else { return pictures };
+        after = last.seq;
+        let in_body = |record: &Record| record.body.as_str().matches("image/png").count();
+        pictures += page.iter().map(in_body).sum::<usize>();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_that_are_together_more_than_a_commit_are_stored_all_the_same() {
+    let world = World::new();
+    let chats = world.process(vec![Arc::new(Full)]);
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("use a,a,a,a,a,a,a,a")).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    assert_eq!(pictures(&chats, chat).await, 8);
+
+    // The same when the turn is stopped while they are on their way.
+    let (chat, _) = chats.create(new_chat("use a,a,a,a,a,a,a,a")).await.expect("created");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    chats.interrupt(chat, None).await.expect("it runs");
+    until(&chats, chat, Status::Waiting).await;
+    assert_eq!(pictures(&chats, chat).await, 8);
+
+    // And when the process shuts down just before.
+    let world = World::new();
+    let chats = world.process(vec![Arc::new(Full)]);
+    let (chat, _) = chats.create(new_chat("use a,a,a,a,a,a,a,a")).await.expect("created");
+    chats.worker().run(tokio::time::sleep(Duration::from_millis(900))).await;
+    assert_eq!(pictures(&chats, chat).await, 8);
 }
 
 #[tokio::test(start_paused = true)]

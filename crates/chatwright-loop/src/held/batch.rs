@@ -2,21 +2,20 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use chatwright_core::Cancel;
-use chatwright_core::Canceler;
 use chatwright_core::content::Output;
 use chatwright_core::head::{OpenCall, OpenGen};
 use chatwright_core::port::{Event, Tool};
 use chatwright_core::record::{CallResult, ResultOrigin};
 use chatwright_core::tool::{CallKey, Effect, ToolCall};
-use chatwright_engine::{Stopped, Work, calls};
+use chatwright_core::{Cancel, Canceler, limits};
+use chatwright_engine::{Planned, Stopped, Work, calls};
 use futures::FutureExt;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep_until;
 
 use super::attempt::drained;
 use super::{Held, Look};
-use crate::blobs::Keeper;
+use crate::blobs::{Keeper, encoded};
 use crate::failure;
 use crate::preview::seal;
 
@@ -26,10 +25,22 @@ struct Running {
     started: Vec<u32>,
     canceler: Canceler,
     cancel: Cancel,
-    /// How many calls have returned and are being kept, and what makes that end at once.
+    /// How many calls have returned, and of how many the result was taken. What lies between is being kept.
     returned: Arc<AtomicUsize>,
+    taken: usize,
+    /// What makes the keeping end at once.
     hurry: (Canceler, Cancel),
 }
+
+/// Results that are stored together.
+#[derive(Default)]
+struct Results {
+    all: Vec<CallResult>,
+    bytes: usize,
+}
+
+/// Most bytes of results to which another one is added: a commit has room for them, for that one, and for the rest of it.
+const TOGETHER_BYTES_MAX: usize = limits::COMMIT_BYTES_MAX / 2;
 
 impl Held {
     /// Runs the calls of a batch and commits their results as they come.
@@ -41,9 +52,9 @@ impl Held {
             canceler,
             cancel,
             returned: Arc::default(),
+            taken: 0,
             hurry: Canceler::new(),
         };
-        let epoch = self.epoch;
         loop {
             match self.concern(open.r#gen) {
                 Look::Same => {}
@@ -72,18 +83,27 @@ impl Held {
                     self.watch(open.r#gen).await;
                     continue;
                 }
-                Some(result) = running.tasks.join_next() => ready(result, &mut running),
+                Some(result) = running.next() => ready(result, &mut running),
             };
             let plan = self.plan(open);
-            let work = Work::Results { results, off: 0, plan, next: self.next().await };
-            if !self.feed(open.r#gen, work).await || self.chat.state.open.as_ref() != Some(open) {
-                seal(&*self.deps.ports.live, self.id, epoch, open.r#gen, 0).await;
+            if !self.store(open, results, plan).await {
                 return;
             }
         }
     }
 
-    fn plan(&self, open: &OpenGen) -> Vec<chatwright_engine::Planned> {
+    /// Stores results, and gives whether the batch goes on.
+    async fn store(&mut self, open: &OpenGen, results: Results, plan: Vec<Planned>) -> bool {
+        let epoch = self.epoch;
+        let work = Work::Results { results: results.all, off: 0, plan, next: self.next().await };
+        let goes_on = self.feed(open.r#gen, work).await && self.chat.state.open.as_ref() == Some(open);
+        if !goes_on {
+            seal(&*self.deps.ports.live, self.id, epoch, open.r#gen, 0).await;
+        }
+        goes_on
+    }
+
+    fn plan(&self, open: &OpenGen) -> Vec<Planned> {
         let answer = open.message.and_then(|message| self.history.answer(message));
         answer
             .map(|answer| self.deps.registry.plan(&self.history, answer.id, &answer.content))
@@ -127,7 +147,6 @@ impl Held {
                 returned.fetch_add(1, Ordering::SeqCst);
                 let keeper = Keeper::new(&deps, key.chat).until_canceled(hurry);
                 result.output = keeper.output(result.output, max).await;
-                returned.fetch_sub(1, Ordering::SeqCst);
                 deps.observe(&Event::ToolEnded { key, name: &name, is_error: result.output.is_error() });
                 result
             });
@@ -136,22 +155,23 @@ impl Held {
 
     /// The process shuts down: what has ended is stored, what runs is cancelled, and the chat is given back.
     async fn hand_over(&mut self, open: &OpenGen, mut running: Running) {
-        let mut results = Vec::new();
-        while let Some(result) = running.tasks.try_join_next() {
-            results.extend(result);
-        }
+        let mut results = Results::default();
         // What has returned and is being kept gives that up at its next poll, and is no call that runs.
         running.hurry.0.cancel();
-        while running.returned.load(Ordering::SeqCst) > 0
-            && let Some(result) = running.tasks.join_next().await
-        {
+        while let Some(result) = running.next_returned().await {
             results.extend(result);
+            if results.is_full() {
+                self.store(open, std::mem::take(&mut results), Vec::new()).await;
+                if self.lost {
+                    return;
+                }
+            }
         }
         // Only now: what a tool says about being cancelled is no result.
         running.canceler.cancel();
-        if !results.is_empty() {
-            let work = Work::Results { results, off: 0, plan: Vec::new(), next: self.next().await };
-            if !self.feed(open.r#gen, work).await {
+        if !results.all.is_empty() {
+            self.store(open, results, Vec::new()).await;
+            if self.lost {
                 return;
             }
         }
@@ -167,22 +187,25 @@ impl Held {
         running.canceler.cancel();
         let grace = tokio::time::sleep(self.deps.settings.tool_grace);
         tokio::pin!(grace);
-        let mut results = Vec::new();
+        let mut results = Results::default();
         loop {
             tokio::select! {
                 biased;
                 () = self.lease.over() => return,
-                result = running.tasks.join_next() => match result {
+                result = running.next() => match result {
                     Some(result) => results.extend(result),
                     None => break,
                 },
                 () = &mut grace => break,
             }
+            if results.is_full() && !self.store(open, std::mem::take(&mut results), Vec::new()).await {
+                return;
+            }
         }
         drop(running);
         let next = self.next().await;
         let (content, report, model) = (Vec::new(), Report::default(), next.model.clone());
-        let stopped = Stopped { content, model, report, off: 0, results, next };
+        let stopped = Stopped { content, model, report, off: 0, results: results.all, next };
         let epoch = self.epoch;
         if self.feed(open.r#gen, Work::Stopped(Box::new(stopped))).await {
             seal(&*self.deps.ports.live, self.id, epoch, open.r#gen, 0).await;
@@ -190,10 +213,48 @@ impl Held {
     }
 }
 
-/// The result that came and all others that are there already: what arrives together is committed together.
-fn ready(first: Result<CallResult, tokio::task::JoinError>, running: &mut Running) -> Vec<CallResult> {
-    let mut results: Vec<CallResult> = first.into_iter().collect();
-    while let Some(result) = running.tasks.try_join_next() {
+impl Running {
+    /// The next result, when it comes.
+    async fn next(&mut self) -> Option<Result<CallResult, JoinError>> {
+        let next = self.tasks.join_next().await;
+        self.taken += usize::from(next.is_some());
+        next
+    }
+
+    /// The next result that is there.
+    fn next_ready(&mut self) -> Option<Result<CallResult, JoinError>> {
+        let next = self.tasks.try_join_next();
+        self.taken += usize::from(next.is_some());
+        next
+    }
+
+    /// The next result that is there, or will be when it is kept.
+    async fn next_returned(&mut self) -> Option<Result<CallResult, JoinError>> {
+        match self.next_ready() {
+            None if self.returned.load(Ordering::SeqCst) > self.taken => self.next().await,
+            next => next,
+        }
+    }
+}
+
+impl Results {
+    fn extend(&mut self, result: Result<CallResult, JoinError>) {
+        self.bytes += result.as_ref().map_or(0, encoded);
+        self.all.extend(result);
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes > TOGETHER_BYTES_MAX
+    }
+}
+
+/// The result that came and others that are there already: what arrives together is committed together, as far as it fits.
+fn ready(first: Result<CallResult, JoinError>, running: &mut Running) -> Results {
+    let mut results = Results::default();
+    results.extend(first);
+    while !results.is_full()
+        && let Some(result) = running.next_ready()
+    {
         results.extend(result);
     }
     results
