@@ -352,3 +352,28 @@ async fn a_stop_that_could_not_be_read_at_first_ends_an_answer_that_streams_on()
     until(&deaf, chat, Status::Waiting).await;
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_no_longer_for_a_tool_that_a_stop_waits_for() {
+    let world = World::new();
+    let mut settings = Settings::default();
+    settings.drain_grace = Duration::from_secs(1);
+    let tools = vec![polite("a", Effect::Once, Manners::Deaf)];
+    let chats = Chats::new(world.ports(calling(&["a"]), tools), settings).expect("a valid setup");
+    let (chat, _) = chats.create(new_chat("go")).await.expect("created");
+    let worker = chats.worker();
+    let stop = async {
+        sleep(Duration::from_secs(1)).await;
+        chats.interrupt(chat, None).await.expect("it runs");
+        std::future::pending::<()>().await;
+    };
+    let begun = Instant::now();
+    tokio::select! {
+        () = worker.run(sleep(Duration::from_millis(1_500))) => {}
+        () = stop => {}
+    }
+    assert!(begun.elapsed() < Duration::from_millis(2_700), "{:?}", begun.elapsed());
+    let head = chats.head(chat).await.expect("there");
+    assert_eq!((head.holder, head.index.status), (None, Status::Waiting));
+    assert!(transcript(&chats, chat).await[2].contains("The outcome of this call is unknown"));
+}

@@ -181,7 +181,7 @@ impl Held {
         }
     }
 
-    /// The turn is stopped: tools are cancelled, may go on for their grace, and are then abandoned.
+    /// The turn is stopped: tools are cancelled, may go on for their grace, and are then abandoned. The grace of a shutdown ends theirs.
     async fn stop(&mut self, open: &OpenGen, mut running: Running) {
         running.hurry.0.cancel();
         running.canceler.cancel();
@@ -197,6 +197,7 @@ impl Held {
                     None => break,
                 },
                 () = &mut grace => break,
+                () = drained(&mut self.drain) => break,
             }
             if results.is_full() && !self.store(open, std::mem::take(&mut results), Vec::new()).await {
                 return;
