@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use chatwright_core::live::{Piece, PieceBody};
 use chatwright_core::port::{LiveError, LiveLog};
@@ -18,10 +19,15 @@ pub(crate) struct Preview {
     gathered: Vec<Piece>,
     bytes: usize,
     flush_bytes: usize,
-    flush_every: std::time::Duration,
+    flush_every: Duration,
     flush_at: Option<Instant>,
+    /// The log did not take what was gathered: it is not asked again before `flush_at`.
+    waits: bool,
     ended: bool,
 }
+
+/// How long a log that did not answer is left alone. An answer waits for each try, so that these must be rare.
+const LEFT_ALONE: Duration = Duration::from_secs(20);
 
 impl Preview {
     pub(crate) fn new(
@@ -41,6 +47,7 @@ impl Preview {
             flush_bytes: settings.flush_bytes,
             flush_every: settings.flush_every,
             flush_at: None,
+            waits: false,
             ended: false,
         }
     }
@@ -66,7 +73,7 @@ impl Preview {
         if self.flush_at.is_none() && !self.gathered.is_empty() {
             self.flush_at = Some(Instant::now() + self.flush_every);
         }
-        now || self.bytes >= self.flush_bytes
+        !self.waits && (now || self.bytes >= self.flush_bytes)
     }
 
     /// When what was gathered should be shown at the latest.
@@ -79,7 +86,7 @@ impl Preview {
     /// # Cancel safety
     /// What was gathered stays until it is appended; appending it twice is harmless (L2).
     pub(crate) async fn flush(&mut self) {
-        self.flush_at = None;
+        (self.flush_at, self.waits) = (None, false);
         let Some(first) = self.gathered.first() else { return };
         let append = self.live.append(self.chat, self.epoch, self.r#gen, first.from, &self.gathered);
         match soon(append).await {
@@ -88,15 +95,18 @@ impl Preview {
                 self.bytes = 0;
             }
             // It catches up with the next flush.
-            None | Some(Err(LiveError::Unavailable { .. })) => {
-                self.flush_at = Some(Instant::now() + self.flush_every);
-            }
+            None => self.wait(LEFT_ALONE),
+            Some(Err(LiveError::Unavailable { .. })) => self.wait(self.flush_every),
             Some(Err(error)) => {
                 tracing::debug!(chat = %self.chat, r#gen = %self.r#gen, %error, "the preview ends here");
                 self.gathered = Vec::new();
                 self.ended = true;
             }
         }
+    }
+
+    fn wait(&mut self, time: Duration) {
+        (self.flush_at, self.waits) = (Some(Instant::now() + time), true);
     }
 
     /// Seals the gen in the live log, after the commit that sealed it in the chat's log.

@@ -9,14 +9,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chatwright_core::content::{FileData, Output};
 use chatwright_core::head::Status;
+use chatwright_core::live::Piece;
 use chatwright_core::model::{ModelCall, ModelId};
 use chatwright_core::port::{
-    Bus, BusError, BusFrames, Event, LanguageModel, ModelStream, Observer, Tool, Topic,
+    Bus, BusError, BusFrames, Event, LanguageModel, LiveError, LiveLog, LiveRead, LiveWakes, ModelStream,
+    Observer, Tool, Topic,
 };
 use chatwright_core::tool::{Effect, ToolCall, ToolSpec};
-use chatwright_core::{ChatId, Record, Seq};
+use chatwright_core::{ChatId, Epoch, Gen, Record, Seq};
 use chatwright_loop::{Chats, Settings};
-use chatwright_memory::MemoryBus;
+use chatwright_memory::{MemoryBus, MemoryLiveLog};
 use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 
@@ -346,4 +348,47 @@ async fn a_bus_that_never_answers_holds_nothing_up() {
         transcript(&chats, chat).await.last().map(String::as_str),
         Some("model: The tools said [a 0].")
     );
+}
+
+/// A live log that never takes anything.
+struct Stuck(MemoryLiveLog);
+
+#[async_trait]
+impl LiveLog for Stuck {
+    async fn open(&self, chat: ChatId, epoch: Epoch, r#gen: Gen) -> Result<(), LiveError> {
+        self.0.open(chat, epoch, r#gen).await
+    }
+
+    async fn append(&self, _: ChatId, _: Epoch, _: Gen, _: u64, _: &[Piece]) -> Result<u64, LiveError> {
+        std::future::pending().await
+    }
+
+    async fn read(&self, chat: ChatId, r#gen: Gen, from: u64, max: usize) -> Result<LiveRead, LiveError> {
+        self.0.read(chat, r#gen, from, max).await
+    }
+
+    async fn seal(&self, chat: ChatId, epoch: Epoch, r#gen: Gen, at: u64) -> Result<(), LiveError> {
+        self.0.seal(chat, epoch, r#gen, at).await
+    }
+
+    fn changed(&self, chat: ChatId) -> LiveWakes {
+        self.0.changed(chat)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_log_that_never_answers_does_not_slow_an_answer_down_part_by_part() {
+    let world = World::new();
+    let words = "many words ".repeat(20_000);
+    let answer = words.clone();
+    let mut ports = world.ports(RuleModel::new(move |_| common::say(&answer)), vec![]);
+    ports.live = Arc::new(Stuck(MemoryLiveLog::new(world.clock.clone())));
+    let chats = Chats::new(ports, Settings::default()).expect("a valid setup");
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+    let begun = tokio::time::Instant::now();
+    until(&chats, chat, Status::Waiting).await;
+    assert_eq!(transcript(&chats, chat).await[1], format!("model: {words}"));
+    // It streams for 40 s.
+    assert!(begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
 }
