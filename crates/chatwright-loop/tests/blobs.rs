@@ -483,6 +483,24 @@ async fn a_stop_waits_for_no_blob_and_knows_what_the_tool_gave() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_no_blob_of_an_answer_whether_that_has_ended_or_not() {
+    for ask in ["stall", "draw"] {
+        let (world, blobs) = (World::new(), Moody::putting(Mood::Hangs));
+        let process =
+            process(&world, Some(blobs), model(0, vec![file(base64(&picture(2_000_000)))]), Vec::new());
+        let (chat, _) = process.chats.create(new_chat(ask)).await.expect("created");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let asked = Instant::now();
+        process.chats.interrupt(chat, Asked::default()).await.expect("asked");
+        until(&process.chats, chat, Status::Waiting).await;
+        assert!(asked.elapsed() < Duration::from_millis(500), "{ask}: {:?}", asked.elapsed());
+        assert_eq!(process.ends(chat).await, [StopReason::Interrupted]);
+        let answer = format!("{:?}", process.answers(chat).await);
+        assert!(answer.contains("it could not be kept"), "{ask}: {answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_commits_what_a_tool_gave_although_its_blob_hangs() {
     let (world, blobs, whole) = (World::new(), Moody::putting(Mood::Hangs), lines("word"));
     let model = model(1, Vec::new());

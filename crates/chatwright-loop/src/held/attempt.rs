@@ -228,15 +228,27 @@ impl Held {
         Ok(call)
     }
 
-    /// The answer as records take it, or nothing if the lease is over. A shutdown waits for no blob any longer than its grace.
-    async fn fitted(&mut self, answer: &Accumulator) -> Option<Vec<Part>> {
+    /// The answer as records take it, or nothing if the gen is over, or the lease. A stop waits for no blob, and a shutdown no longer than
+    /// its grace.
+    async fn fitted(&mut self, open: &OpenGen, answer: &Accumulator) -> Option<Vec<Part>> {
         let (deps, max) = (Arc::clone(&self.deps), self.deps.settings.tool_output_bytes_max);
         let keeper = Keeper::new(&deps, self.id);
-        tokio::select! {
-            biased;
-            () = self.lease.over() => return None,
-            content = keeper.content(answer.content(), max) => return Some(content),
-            () = drained(&mut self.drain) => {}
+        let kept = keeper.content(answer.content(), max);
+        tokio::pin!(kept);
+        loop {
+            match self.concern(open.r#gen) {
+                Look::Same => {}
+                Look::Stop => break,
+                Look::Lost => return None,
+            }
+            let known = self.chat.head.revision;
+            tokio::select! {
+                biased;
+                () = self.lease.over() => return None,
+                content = &mut kept => return Some(content),
+                () = self.wakes.next(known) => drop(self.look(open.r#gen).await),
+                () = drained(&mut self.drain) => break,
+            }
         }
         Some(Keeper::in_no_time(&deps, self.id).content(answer.content(), max).await)
     }
@@ -264,7 +276,7 @@ impl Held {
         let keeps = !summarises
             && matches!(streamed, Streamed::Stop { .. } | Streamed::Failed(_) | Streamed::Ended { .. });
         let content = match keeps {
-            true => self.fitted(&answer).await,
+            true => self.fitted(open, &answer).await,
             false => Some(Vec::new()),
         };
         let Some(content) = content else {
