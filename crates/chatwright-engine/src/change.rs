@@ -149,7 +149,7 @@ impl<'a> Change<'a> {
     pub(crate) fn results_of_command(
         &mut self,
         results: Vec<CallResult>,
-        mut key: Option<KeyHash>,
+        key: Option<KeyHash>,
     ) -> Result<(), NotDone> {
         let Some(message) = self.state.calls_in else { return Ok(()) };
         let open = &mut self.state.calls;
@@ -165,13 +165,19 @@ impl<'a> Change<'a> {
         if self.state.calls.is_empty() {
             self.state.calls_in = None;
         }
-        if taken.is_empty() {
-            return Ok(());
-        }
+        self.push_results(message, taken, key)
+    }
+
+    /// Adds results, in as many records as they need: together they may be more than one takes.
+    pub(crate) fn push_results(
+        &mut self,
+        message: MessageId,
+        results: Vec<CallResult>,
+        mut key: Option<KeyHash>,
+    ) -> Result<(), NotDone> {
         let batch = self.state.open.as_ref().filter(|open| open.kind == UnitKind::Batch);
         let r#gen = batch.map(|open| open.r#gen);
-        // Together they may be more than one record takes.
-        let mut rest = taken.into_iter().peekable();
+        let mut rest = results.into_iter().peekable();
         while rest.peek().is_some() {
             let mut room = CHUNK_BYTES;
             let mut results = Vec::new();

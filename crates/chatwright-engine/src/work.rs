@@ -349,7 +349,7 @@ fn open_calls(
     if !over.is_empty() {
         let words = format!("The call was not run: a step may have {} calls.", limits::OPEN_CALLS_MAX);
         let results = over.iter().map(|&ordinal| synthetic(ordinal, ResultOrigin::Refused, &words)).collect();
-        change.push(chatwright_core::record::ToolResults { r#gen: None, message, results, key: None })?;
+        change.push_results(message, results, None)?;
     }
     Ok(())
 }

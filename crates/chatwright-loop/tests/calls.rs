@@ -471,3 +471,22 @@ async fn a_tool_that_must_be_alone_runs_beside_no_other_call_whatever_a_model_ca
     }
     assert!(ran_alone > 10, "alone it runs: {ran_alone} times");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_calls_without_end_is_told_of_each_call_that_was_not_run() {
+    let world = World::new();
+    let calls: Vec<(String, String)> =
+        (0..9_000).map(|n| (format!("c{n}"), format!(r#"{{"ms":{n}}}"#))).collect();
+    let parts = calls.iter().map(|(id, input)| call(id, "a", input)).chain([finish(FinishReason::ToolCalls)]);
+    let model = calling(parts.collect());
+    let tool = Timed::new("a", Effect::Pure);
+    let chats = process(&world, model.clone(), |ports| ports.tools = vec![tool.clone()]);
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("go")).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    assert_eq!(tool.starts(), 32);
+    let prompts = model.prompts.lock();
+    let results = prompts.last().and_then(|prompt| prompt.last()).expect("it was told");
+    let refused = results.content.iter().filter(|part| words_of(part).contains("a step may have 32 calls"));
+    assert_eq!((results.content.len(), refused.count()), (9_000, 8_968));
+}
