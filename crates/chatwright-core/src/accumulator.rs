@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::content::{Metadata, Part};
 use crate::live::{BlockKind, Piece, PieceBody};
+use crate::message::stored;
 use crate::model::{Finish, FinishReason, ModelPart, Usage};
 use chatwright_error::Failure;
 
@@ -150,7 +151,7 @@ impl Accumulator {
         self.units
     }
 
-    /// How many bytes of text, reasoning, arguments and items it holds, to be bounded by its owner.
+    /// How many bytes of text, reasoning, arguments and items it holds, as they are stored, to be bounded by its owner.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -247,7 +248,7 @@ impl Accumulator {
 
     fn append(&mut self, at: usize, delta: String, out: &mut Vec<Piece>) {
         if !delta.is_empty() {
-            self.bytes += delta.len();
+            self.bytes += stored(&delta);
             self.blocks[at].text.push_str(&delta);
             self.piece(at, PieceBody::Append { text: delta }, out);
         }
@@ -282,7 +283,9 @@ impl Accumulator {
         if let Some(rest) = input.strip_prefix(&*self.blocks[at].text).map(str::to_owned) {
             self.append(at, rest, out);
         }
-        self.bytes += input.len().saturating_sub(self.blocks[at].text.len());
+        if self.blocks[at].text != input {
+            self.bytes += stored(&input).saturating_sub(stored(&self.blocks[at].text));
+        }
         let block = &mut self.blocks[at];
         block.text = input;
         block.complete = true;

@@ -89,6 +89,11 @@ fn cut(part: Part, room: usize) -> (Part, Option<Part>) {
     }
 }
 
+/// How many bytes of a record a text takes.
+pub(crate) fn stored(text: &str) -> usize {
+    text.chars().map(escaped).sum()
+}
+
 fn escaped(character: char) -> usize {
     match character {
         '"' | '\\' | '\n' | '\r' | '\t' => 2,

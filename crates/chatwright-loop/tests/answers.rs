@@ -233,3 +233,16 @@ async fn what_a_provider_warns_of_is_told() {
     assert_eq!(transcript(&chats, chat).await, ["user: hello", "model: Hi."]);
     assert_eq!(*warnings.0.lock(), [["top_k is left out", "so is seed"]]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_counts_as_it_is_stored_and_is_cut_before_no_commit_takes_it() {
+    let world = World::new();
+    // Each character takes two bytes in a record.
+    let line = words(&"\"\n".repeat(25_000));
+    let (model, _) = first([vec![line; 60], vec![finish(FinishReason::Stop)]].concat());
+    let chats = world.process_with(model, vec![]);
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    assert_eq!(reason(&chats, chat).await, Some(StopReason::OutputLimit));
+}
