@@ -452,6 +452,21 @@ impl Work {
             Self::Release { .. } => Act::Release,
         }
     }
+
+    /// What it cost, as far as known.
+    pub fn usage(&self) -> Usage {
+        match self {
+            Self::Answered(answer) => answer.usage,
+            Self::Compacted(compacted) => compacted.usage,
+            Self::Stopped(stopped) => stopped.usage,
+            Self::Failed { usage, .. } => *usage,
+            Self::Results { .. }
+            | Self::Retry { .. }
+            | Self::Repaired(_)
+            | Self::Watch
+            | Self::Release { .. } => Usage::default(),
+        }
+    }
 }
 
 /// What is known of a request to a model beside its answer.

@@ -129,7 +129,7 @@ impl Held {
                 }
                 Err(error) => {
                     tracing::error!(chat = %self.id, %error, "what a chat did cannot be stored");
-                    self.give_up(r#gen, &error).await;
+                    self.give_up(&input, &error).await;
                     return false;
                 }
             }
@@ -149,13 +149,13 @@ impl Held {
         self.feed(r#gen, Work::Watch).await;
     }
 
-    /// What cannot be committed ends the turn with an error that says so.
-    async fn give_up(&mut self, r#gen: Option<Gen>, error: &Failed) {
+    /// What cannot be committed ends the turn with an error that says so, and what it cost.
+    async fn give_up(&mut self, input: &Input, error: &Failed) {
         self.lost = true;
-        let fence = Fence { session: self.lease.session, epoch: self.epoch, r#gen };
+        let Input::Work(_, fence, work) = input else { return };
         let verdict = Box::new(failure::internal(error));
-        let work = Work::Failed { verdict, report: Report::default(), partial: None };
-        let input = Input::Work(OpId::mint(&*self.deps.ports.ids), fence, work);
+        let work = Work::Failed { verdict, report: work.report(), partial: None };
+        let input = Input::Work(OpId::mint(&*self.deps.ports.ids), *fence, work);
         let fed = self.deps.feed(self.id, &input, Some(self.chat.clone()), &mut self.history).await;
         if let Ok(landed) = fed {
             self.chat = landed.chat;

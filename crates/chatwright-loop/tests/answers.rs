@@ -246,3 +246,20 @@ async fn an_answer_counts_as_it_is_stored_and_is_cut_before_no_commit_takes_it()
     until(&chats, chat, Status::Waiting).await;
     assert_eq!(reason(&chats, chat).await, Some(StopReason::OutputLimit));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_stored_is_an_error_that_says_what_it_cost() {
+    let world = World::new();
+    let metadata = Metadata::from([("p".into(), serde_json::json!({"signature": "x".repeat(1_200_000)}))]);
+    let usage = Usage { input: Some(7), output: Some(9), ..Usage::default() };
+    let end = ModelPart::Finish(Finish { reason: FinishReason::Stop, usage, ..Finish::default() });
+    let thought = ModelPart::ReasoningDelta { id: "r".into(), delta: "hm".to_owned(), metadata };
+    let (model, calls) = first(vec![thought, words("Hi."), end]);
+    let chats = world.process_with(model, vec![]);
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+    until(&chats, chat, Status::Error).await;
+    let failed = failed_attempts(&chats, chat).await.pop().expect("it is told");
+    assert_eq!((failed.usage, calls.load(Ordering::SeqCst)), (usage, 1));
+    assert!(failed.error.message.contains("could not be stored"), "{failed:?}");
+}
