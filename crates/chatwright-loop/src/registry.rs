@@ -107,12 +107,15 @@ impl Registry {
 
     /// What would happen to each local call of a message.
     pub(crate) fn plan(&self, history: &History, id: MessageId, content: &[Part]) -> Vec<Planned> {
-        let alone = self.exclusive(content).filter(|_| calls(content).count() > 1);
-        let plan = |call: Call<'_>| match alone {
-            Some(alone) => refuse(self.policy(call.name, alone)),
-            None => {
+        let is_withheld = |name: &str| self.is_withheld(name, history, Some(id));
+        let mut exclusive = calls(content).map(|call| call.name).filter(|name| self.is_exclusive(name));
+        // One that is not there any more keeps no other from running.
+        let alone = exclusive.find(|name| !is_withheld(name)).filter(|_| calls(content).count() > 1);
+        let plan = |call: Call<'_>| match (alone, is_withheld(call.name)) {
+            (Some(alone), false) => refuse(self.policy(call.name, alone)),
+            (_, withheld) => {
                 let input = history.edited(id, call.ordinal).unwrap_or(call.input);
-                self.plan_call(Call { input, ..call }, self.is_withheld(call.name, history, Some(id)))
+                self.plan_call(Call { input, ..call }, withheld)
             }
         };
         calls(content).map(|call| Planned { ordinal: call.ordinal, plan: plan(call) }).collect()
@@ -148,22 +151,17 @@ impl Registry {
         }
     }
 
-    /// The first call of a tool that must be alone.
-    fn exclusive<'a>(&self, content: &'a [Part]) -> Option<&'a str> {
-        calls(content)
-            .map(|call| call.name)
-            .find(|name| self.tool(name).is_some_and(|entry| entry.spec.exclusive))
+    fn is_exclusive(&self, name: &str) -> bool {
+        self.tool(name).is_some_and(|entry| entry.spec.exclusive)
     }
 
     /// Why nothing of a step runs in which `alone` is not the only call.
     fn policy(&self, name: &str, alone: &str) -> String {
-        match self.tool(name) {
-            Some(entry) if entry.spec.exclusive => {
-                format!(
-                    "The tool {name:?} must be the only call of its step. Nothing was run: call it again, alone."
-                )
-            }
-            _ => format!(
+        match self.is_exclusive(name) {
+            true => format!(
+                "The tool {name:?} must be the only call of its step. Nothing was run: call it again, alone."
+            ),
+            false => format!(
                 "Nothing was run, because {alone:?} was called beside others and must be alone. Make this call again without it, or after it."
             ),
         }
@@ -172,7 +170,7 @@ impl Registry {
     /// Whether a tool that must be alone has been called beside others too often in this turn, before this message. It
     /// follows from the log alone: no crash resets it.
     fn is_withheld(&self, name: &str, history: &History, before: Option<MessageId>) -> bool {
-        if !self.tool(name).is_some_and(|entry| entry.spec.exclusive) {
+        if !self.is_exclusive(name) {
             return false;
         }
         let answers = history.items().iter().rev().map(|(_, item)| item);

@@ -417,6 +417,22 @@ async fn a_tool_that_was_misused_twice_is_withheld_for_the_rest_of_the_turn() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tool_that_is_withheld_keeps_no_other_from_running() {
+    let (world, notes) = (World::new(), Arc::new(Notes::default()));
+    let ask = spec("ask", Effect::Pure).exclusive();
+    let tools = vec![Noting::tool(&notes, ask), Noting::tool(&notes, spec("read", Effect::Pure))];
+    let model = stubborn(3, &[("read", r#"{"path":"/a"}"#), ("ask", r#"{"path":"/b"}"#)]);
+    let chats = world.process_with(model, tools);
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("go")).await.expect("created");
+    let lines = rest(&chats, chat).await;
+    let told: Vec<_> = lines.iter().filter(|line| line.starts_with("tool ")).collect();
+    assert!(told[..4].iter().all(|line| line.contains("Nothing was run")), "{told:#?}");
+    assert!(told[4..].iter().any(|line| line.contains("not there for the rest of this turn")), "{told:#?}");
+    assert_eq!(*notes.inputs.lock(), [json!({"path": "/a"})], "once, in the third step");
+}
+
+#[tokio::test(start_paused = true)]
 async fn tools_that_cannot_be_offered_are_refused_with_what_is_wrong() {
     let (world, notes) = (World::new(), Arc::new(Notes::default()));
     let setup = |change: &dyn Fn(&mut ToolSpec)| {
