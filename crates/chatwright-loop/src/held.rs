@@ -10,14 +10,15 @@ mod wait;
 pub(crate) use claim::{dead, free_dead};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chatwright_core::head::{Status, UnitKind};
-use chatwright_core::port::{BusFrames, Delivery};
+use chatwright_core::port::{BusFrames, Delivery, StoreError, StoreErrorKind};
 use chatwright_core::{ChatId, Epoch, Gen, MessageId, OpId, Revision};
 use chatwright_engine::{Chat, Fence, History, Input, Next, Refused, Work};
 use futures::StreamExt;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use self::prompt::Prompt;
 use crate::deps::Deps;
@@ -47,8 +48,10 @@ pub(crate) struct Held {
 /// When a shutdown that has begun takes the chat away.
 pub(crate) type Drain = watch::Receiver<Option<Instant>>;
 
+/// How long a look may take: what runs waits for it.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How long after a failed look there is another one.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What tells the holder to look at its chat.
 pub(crate) struct Wakes {
@@ -173,7 +176,9 @@ impl Held {
             Ok(Some(chat))
         };
         self.wakes.again = None;
-        match read.await {
+        // What it has folded until then is not read again.
+        let read = timeout(LOOK_WITHIN, read).await;
+        match read.unwrap_or_else(|_| Err(late())) {
             Ok(Some(chat)) if chat.head.revision > self.chat.head.revision => self.chat = chat,
             Ok(Some(_)) => {}
             Ok(None) => self.lost = true,
@@ -228,6 +233,10 @@ impl Wakes {
             }
         }
     }
+}
+
+fn late() -> Failed {
+    Failed::Store(StoreError::new(StoreErrorKind::Unavailable, "it took too long"))
 }
 
 /// Folds every record up to the head of `chat`.

@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use chatwright_core::ChatId;
 use chatwright_core::content::{Metadata, Output, Part};
 use chatwright_core::frame::Resume;
-use chatwright_core::head::Status;
+use chatwright_core::head::{Status, Title};
 use chatwright_core::live::BlockKind;
 use chatwright_core::model::{FinishReason, ModelPart, Role};
 use chatwright_core::port::Tool;
 use chatwright_core::record::{Body, MessageAssistant, ResultOrigin};
 use chatwright_core::tool::{Effect, ToolCall, ToolSpec};
 use chatwright_core::view::View;
-use chatwright_loop::{Chats, NewMessage, Settings};
+use chatwright_loop::{Chats, NewMessage, NewSettings, Settings};
 use chatwright_memory::MemoryBus;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -351,6 +351,39 @@ async fn a_stop_that_could_not_be_read_at_first_ends_an_answer_that_streams_on()
     looking.then(Then::Fail);
     until(&deaf, chat, Status::Waiting).await;
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_never_ends_holds_up_neither_an_answer_nor_a_stop() {
+    for stops in [false, true] {
+        let world = World::new();
+        let staged = Staged::new(world.store.clone());
+        let answer: Vec<ModelPart> = match stops {
+            true => for_a_minute(),
+            false => (0..5_000).map(|_| words("on ")).chain([finish(FinishReason::Stop)]).collect(),
+        };
+        let mut ports = world.ports(RuleModel::new(move |_| answer.clone()), vec![]);
+        ports.chats = staged.clone();
+        let chats = Chats::new(ports, Settings::default()).expect("a valid setup");
+        let other = world.process_with(RuleModel::new(|_| say("hi")), vec![]);
+        let _worker = work(&chats);
+        let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+        sleep(Duration::from_secs(1)).await;
+        let mut looking = staged.stop(At::Head);
+        let begun = Instant::now();
+        match stops {
+            true => drop(other.interrupt(chat, None).await.expect("it runs")),
+            false => drop(other.set(chat, name("On"), None).await.expect("set")),
+        }
+        looking.reached().await;
+        until(&other, chat, Status::Waiting).await;
+        assert!(begun.elapsed() < Duration::from_secs(if stops { 4 } else { 8 }), "{:?}", begun.elapsed());
+        assert_eq!(messages(&other, chat).await[0].interrupted, stops);
+    }
+}
+
+fn name(name: &str) -> NewSettings {
+    NewSettings { title: Some(Title::new(name).expect("a short name")), ..NewSettings::default() }
 }
 
 #[tokio::test(start_paused = true)]
