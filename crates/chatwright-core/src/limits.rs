@@ -11,6 +11,8 @@ pub const COMMIT_RECORDS_MAX: usize = 64;
 pub const COMMIT_BYTES_MAX: usize = 4 * MIB;
 /// Most bytes of one record body. A larger message is split into `message.part` records.
 pub const BODY_BYTES_MAX: usize = MIB;
+/// How deep values may stand in each other in a record body. Readers of JSON give up at 128.
+pub const BODY_DEPTH_MAX: usize = 100;
 /// Most bytes of [`Head::state`](crate::Head::state).
 pub const STATE_BYTES_MAX: usize = 16 * KIB;
 /// Most bytes that the known fields of a state take when each is at its own bound.

@@ -156,6 +156,7 @@ impl Draft {
     ) -> Result<Self, InvalidRecord> {
         let body = Json::encode(&Envelope { op, at, data })?;
         TooLarge::check_bytes("record body", body.len(), limits::BODY_BYTES_MAX)?;
+        TooLarge::check("record body", depth(body.as_str()), limits::BODY_DEPTH_MAX, "levels")?;
         Ok(Self { kind, op, body })
     }
 
@@ -177,4 +178,23 @@ impl Draft {
     pub(crate) fn at(self, seq: Seq) -> Record {
         Record { seq, kind: self.kind, body: self.body }
     }
+}
+
+/// How many objects and lists of a JSON text stand in each other.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }

@@ -7,17 +7,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chatwright_core::content::{FileData, Output};
+use chatwright_core::content::{FileData, Metadata, Output, Part};
 use chatwright_core::head::Status;
 use chatwright_core::live::Piece;
-use chatwright_core::model::{ModelCall, ModelId};
+use chatwright_core::model::{ModelCall, ModelId, ModelPart};
 use chatwright_core::port::{
     Bus, BusError, BusFrames, Event, LanguageModel, LiveError, LiveLog, LiveRead, LiveWakes, ModelStream,
     Observer, Tool, Topic,
 };
 use chatwright_core::tool::{Effect, ToolCall, ToolSpec};
 use chatwright_core::{ChatId, Epoch, Gen, Record, Seq};
-use chatwright_loop::{Chats, Settings};
+use chatwright_loop::{Chats, Failed, NewMessage, Refused, Settings};
 use chatwright_memory::{MemoryBus, MemoryLiveLog};
 use futures::future::BoxFuture;
 use tokio::task::JoinSet;
@@ -391,4 +391,29 @@ async fn a_live_log_that_never_answers_does_not_slow_an_answer_down_part_by_part
     assert_eq!(transcript(&chats, chat).await[1], format!("model: {words}"));
     // It streams for 40 s.
     assert!(begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_nobody_could_read_back_is_refused_and_an_answer_is_an_error() {
+    let deep = || {
+        let value = (0..200).fold(serde_json::Value::Null, |inner, _| serde_json::json!([inner]));
+        Metadata::from([("p".into(), value)])
+    };
+    let world = World::new();
+    let model = RuleModel::new(move |prompt| {
+        let signed = ModelPart::TextEnd { id: "t".into(), metadata: deep() };
+        match echo(prompt) {
+            parts if prompt.len() == 1 => [common::text("Well. "), vec![signed], parts].concat(),
+            parts => parts,
+        }
+    });
+    let chats = world.process_with(model, vec![]);
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+    until(&chats, chat, Status::Error).await;
+    let part = Part::Text { text: "Look.".to_owned(), metadata: deep() };
+    let refused = chats.send(chat, NewMessage::new(vec![part])).await.expect_err("refused");
+    assert!(matches!(refused, Failed::Refused(Refused::TooLarge(_))), "{refused}");
+    chats.send(chat, NewMessage::text("again")).await.expect("accepted");
+    until(&chats, chat, Status::Waiting).await;
 }

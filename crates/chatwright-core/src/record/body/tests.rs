@@ -307,3 +307,19 @@ fn an_unknown_kind_is_kept_and_a_malformed_known_one_is_an_error_that_says_where
     assert_eq!(error.to_string(), "record 7 (claimed/1) does not decode");
     assert!(std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("session")));
 }
+
+#[test]
+fn a_record_that_could_not_be_read_back_is_not_made() {
+    let deep = |levels| {
+        let value = (0..levels).fold(json!("[\\\"{"), |inner, _| json!([inner]));
+        let metadata = Metadata::from([("p".into(), value)]);
+        let content = vec![Part::Text { text: "[{".to_owned(), metadata }];
+        Body::from(MessageUser::new(message(), content))
+    };
+    let draft = |levels| Draft::first(OpId::from_uuid(uuid(9)), Timestamp::from_millis(1), &deep(levels));
+    // The record, its data, the list of the content, the part and its metadata.
+    let whole = draft(95).expect("100 levels").at(Seq::new(1));
+    assert_eq!(whole.open().expect("readable").body, deep(95));
+    let refused = draft(96).expect_err("101 levels").to_string();
+    assert!(refused.contains("101") && refused.contains("levels"), "{refused}");
+}
