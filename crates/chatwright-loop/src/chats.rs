@@ -206,6 +206,9 @@ impl Chats {
     /// [`InvalidSetup`]: what does not fit together.
     pub fn new(ports: Ports, settings: Settings) -> Result<Self, InvalidSetup> {
         let setting = |setting, why| Err(InvalidSetup::Setting { setting, why });
+        if let Some(name) = settings.too_long() {
+            return setting(name, "it must be at most a year");
+        }
         if settings.fence_margin + settings.renew_every >= settings.session_ttl {
             return setting("session_ttl", "it must be longer than fence_margin and renew_every together");
         }
@@ -214,6 +217,9 @@ impl Chats {
         }
         if settings.capacity == 0 {
             return setting("capacity", "it must be at least 1");
+        }
+        if settings.rules.parallel_max == 0 {
+            return setting("rules.parallel_max", "it must be at least 1");
         }
         let registry = Registry::new(&ports.tools, &ports.client_tools)?;
         let models =

@@ -52,6 +52,35 @@ pub struct Settings {
     pub incarnation: String,
 }
 
+/// Longest time that is waited for anything. Clocks cannot count to every [`Duration`].
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3_600);
+
+impl Settings {
+    /// A setting that is longer than anything is waited for.
+    pub(crate) fn too_long(&self) -> Option<&'static str> {
+        let spans = [
+            ("rules.watchdog", self.rules.watchdog),
+            ("rules.hold_max", self.rules.hold_max),
+            ("model_timeouts.start_up", self.model_timeouts.start_up),
+            ("model_timeouts.silence", self.model_timeouts.silence),
+            ("model_timeouts.total", self.model_timeouts.total),
+            ("session_ttl", self.session_ttl),
+            ("renew_every", self.renew_every),
+            ("fence_margin", self.fence_margin),
+            ("poll_every", self.poll_every),
+            ("held_every", self.held_every),
+            ("drain_grace", self.drain_grace),
+            ("tool_grace", self.tool_grace),
+            ("flush_every", self.flush_every),
+            ("blobs_within", self.blobs_within),
+            ("events.poll_every", self.events.poll_every),
+            ("events.ping_every", self.events.ping_every),
+            ("events.read_within", self.events.read_within),
+        ];
+        spans.into_iter().find(|(_, span)| *span > LONGEST).map(|(name, _)| name)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

@@ -458,3 +458,25 @@ async fn tools_that_cannot_be_offered_are_refused_with_what_is_wrong() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_no_clock_takes_or_with_which_no_tool_would_run_are_refused() {
+    type Change = fn(&mut Settings);
+    let world = World::new();
+    let changes: [(&str, Change); 5] = [
+        ("model_timeouts.silence", |settings| settings.model_timeouts.silence = Duration::MAX),
+        ("blobs_within", |settings| settings.blobs_within = Duration::MAX),
+        ("renew_every", |settings| settings.renew_every = Duration::MAX),
+        ("rules.watchdog", |settings| settings.rules.watchdog = Duration::MAX),
+        ("rules.parallel_max", |settings| settings.rules.parallel_max = 0),
+    ];
+    for (name, change) in changes {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let refused = Chats::new(world.ports(RuleModel::new(|_| say("hi")), vec![]), settings).err();
+        assert!(
+            matches!(refused, Some(InvalidSetup::Setting { setting, .. }) if setting == name),
+            "{name}: {refused:?}"
+        );
+    }
+}
