@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::EffortPolicy;
+use crate::money::Prices;
 use crate::text::{OrganizationId, TooLarge, UserId};
 use crate::{Json, limits};
 
@@ -281,6 +282,12 @@ pub struct ModelConfig {
     /// What each call of it asks for.
     #[serde(default)]
     pub call: CallOptions,
+    /// What its tokens cost. Absent: nobody knows, which is not the same as free. The version of the row is that of the prices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Prices>,
+    /// When older history of its chats is replaced by a summary.
+    #[serde(default)]
+    pub compaction: CompactionConfig,
     /// Whatever else the resolver wants to know.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<Box<str>, Value>,
@@ -296,6 +303,8 @@ impl ModelConfig {
             enabled: true,
             context_window: None,
             call: CallOptions::default(),
+            prices: None,
+            compaction: CompactionConfig::default(),
             options: BTreeMap::new(),
         }
     }
@@ -303,6 +312,30 @@ impl ModelConfig {
     /// As the value of a row.
     pub fn to_json(&self) -> Json {
         Json::encode(self).expect("strings and JSON values encode")
+    }
+}
+
+/// When older history is replaced by a summary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CompactionConfig {
+    /// How much of the window the next prompt may fill, in percent, before there is a summary: 70 if this is absent or above 100. 100:
+    /// there is none but on request and where the provider does not take a prompt. 0: there is one before every answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold_percent: Option<u64>,
+    /// The id of the [`ModelConfig`] that writes summaries, if it is not this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Box<str>>,
+}
+
+impl CompactionConfig {
+    /// How much of the window a prompt may fill, in percent. Nothing: there is no bound.
+    pub fn threshold(&self) -> Option<u64> {
+        match self.threshold_percent {
+            Some(100) => None,
+            Some(percent @ 0..100) => Some(percent),
+            _ => Some(70),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use chatwright_core::record::{
 use chatwright_core::tool::Effect;
 use chatwright_core::{Draft, Epoch, Json, MessageId, OpId, QueueId, Seq, SessionId, Timestamp};
 
-use crate::input::{Context, Next, Plan, Planned, TurnEnd, synthetic};
+use crate::input::{Context, Next, Plan, Planned, Report, TurnEnd, synthetic};
 use crate::refused::NotDone;
 use crate::step::{Receipt, Step};
 
@@ -120,8 +120,13 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    /// Seals whatever gen is open, as nothing of it is kept.
+    /// Seals whatever gen is open, as nothing of it is kept and nothing known.
     pub(crate) fn seal_open(&mut self, outcome: Outcome, off: u64) -> Result<(), NotDone> {
+        self.cut_off(outcome, off, &Report::default())
+    }
+
+    /// Seals whatever gen is open, as nothing of it is kept but what its request took.
+    pub(crate) fn cut_off(&mut self, outcome: Outcome, off: u64, report: &Report) -> Result<(), NotDone> {
         let Some(open) = self.state.open.take() else { return Ok(()) };
         (self.state.last_gen, self.state.last_off) = (open.r#gen, off);
         match open.kind {
@@ -131,10 +136,10 @@ impl<'a> Change<'a> {
                 outcome,
                 off,
                 finish: None,
-                usage: Default::default(),
-                estimated: false,
-                prices: None,
-                warnings: Vec::new(),
+                usage: report.usage,
+                estimated: report.estimated,
+                prices: report.prices,
+                warnings: report.warnings.clone(),
             })?,
         };
         Ok(())

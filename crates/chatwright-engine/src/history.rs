@@ -1,13 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chatwright_core::content::{Output, Part};
-use chatwright_core::head::QueueEntry;
+use chatwright_core::head::{QueueEntry, UnitKind};
 use chatwright_core::history::{ValidHistory, sent_back};
 use chatwright_core::message::{CHUNK_BYTES, whole};
-use chatwright_core::model::{Message, Role};
+use chatwright_core::model::{Message, Role, Usage};
 use chatwright_core::record::{
     ActionDecided, Body, CallResult, ContextCompacted, Decision, InvalidBody, MessageAssistant, MessagePart,
-    MessageSystem, MessageUser, PromptRepaired, StopReason, ToolIntent, ToolResults, TurnEnded,
+    MessageSystem, MessageUser, Outcome, PromptRepaired, StopReason, ToolIntent, ToolResults, TurnEnded,
 };
 use chatwright_core::{Kind, MessageId, QueueId, Record, Seq};
 
@@ -27,6 +27,10 @@ pub struct History {
     /// What stands in the place of a record, with the records that say so. The last one counts: what could still run when it was repaired
     /// may have been torn since.
     repaired: BTreeMap<Seq, Vec<(Seq, Vec<Message>)>>,
+    /// The open attempt writes a summary.
+    summarises: bool,
+    /// What the prompt of the newest answer took, unless something happened to it since.
+    measured: Option<Usage>,
     /// Why turns ended, by the record that says so.
     ends: BTreeMap<Seq, StopReason>,
     parts: Vec<MessagePart>,
@@ -119,6 +123,8 @@ impl History {
             intents: BTreeMap::new(),
             edited: BTreeMap::new(),
             repaired: BTreeMap::new(),
+            summarises: false,
+            measured: None,
             ends: BTreeMap::new(),
             parts: Vec::new(),
             strange: None,
@@ -151,6 +157,12 @@ impl History {
     /// The newest compaction.
     pub(crate) fn last_compaction(&self) -> Option<Seq> {
         self.anchors.iter().rev().find(|anchor| !anchor.summary.is_empty()).map(|anchor| anchor.seq)
+    }
+
+    /// What the prompt took whose answer is the newest one, as far as its provider said: everything before that answer. Nothing if
+    /// history was cut, cleared or summarised since.
+    pub fn measured(&self) -> Option<Usage> {
+        self.measured
     }
 
     /// The last record that was folded.
@@ -210,6 +222,10 @@ impl History {
             Body::QueueRemoved(removed) => self.queued.retain(|id, _| !removed.ids.contains(id)),
             Body::QueuePromoted(promoted) => drop(self.queued.remove(&promoted.id)),
             Body::ToolIntent(intent) => drop(self.intents.insert((intent.message, intent.ordinal), intent)),
+            Body::AttemptStarted(started) => self.summarises = started.unit == UnitKind::Compaction,
+            Body::AttemptEnded(ended) if ended.outcome == Outcome::Committed && !self.summarises => {
+                self.measured = (!ended.estimated).then_some(ended.usage);
+            }
             Body::TurnEnded(TurnEnded { reason }) => {
                 self.intents.clear();
                 self.ends.insert(record.seq, reason);
@@ -223,6 +239,7 @@ impl History {
             }) => drop(self.edited.insert((message, ordinal), (record.seq, input))),
             Body::HistoryCut(cut) => {
                 self.recast += 1;
+                self.measured = None;
                 self.items.retain(|(seq, _)| *seq < cut.from);
                 self.edited.retain(|_, (seq, _)| *seq < cut.from);
                 self.ends.retain(|seq, _| *seq < cut.from);
@@ -230,11 +247,11 @@ impl History {
                 self.anchors.retain(|anchor| anchor.seq < cut.from);
             }
             Body::ContextCleared(cleared) => {
-                self.recast += 1;
+                (self.recast, self.measured) = (self.recast + 1, None);
                 self.anchors.push(Anchor { seq: record.seq, from: cleared.from, summary: Vec::new() });
             }
             Body::ContextCompacted(ContextCompacted { from, summary, .. }) => {
-                self.recast += 1;
+                (self.recast, self.measured) = (self.recast + 1, None);
                 self.anchors.push(Anchor { seq: record.seq, from, summary });
             }
             Body::PromptRepaired(PromptRepaired { repairs, .. }) => {

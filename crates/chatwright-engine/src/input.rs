@@ -431,6 +431,8 @@ pub enum Work {
     Release {
         /// The end of the open gen's preview.
         off: u64,
+        /// What is known of the request that is cut off, if there was one.
+        report: Report,
         /// How long nobody needs to take it: nothing was asked, because the provider told others to wait.
         wait: Option<Duration>,
     },
@@ -453,18 +455,18 @@ impl Work {
         }
     }
 
-    /// What it cost, as far as known.
-    pub fn usage(&self) -> Usage {
+    /// What is known of the request that it ends, if it ends one.
+    pub fn report(&self) -> Report {
         match self {
-            Self::Answered(answer) => answer.usage,
-            Self::Compacted(compacted) => compacted.usage,
-            Self::Stopped(stopped) => stopped.usage,
-            Self::Failed { usage, .. } => *usage,
+            Self::Answered(answer) => answer.report.clone(),
+            Self::Compacted(compacted) => compacted.report.clone(),
+            Self::Stopped(stopped) => stopped.report.clone(),
+            Self::Failed { report, .. } | Self::Release { report, .. } => report.clone(),
             Self::Results { .. }
             | Self::Retry { .. }
+            | Self::Full { .. }
             | Self::Repaired(_)
-            | Self::Watch
-            | Self::Release { .. } => Usage::default(),
+            | Self::Watch => Report::default(),
         }
     }
 }

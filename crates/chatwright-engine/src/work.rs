@@ -142,7 +142,7 @@ pub(crate) fn work(mut change: Change<'_>, chat: &Chat, fence: Fence, work: &Wor
             change.wake_at = Some(until);
             change.push(Watched { until })?;
         }
-        (Work::Release { off, wait }, _) => {
+        (Work::Release { off, report, wait }, _) => {
             if let Some(wait) = *wait
                 && change.state.status != Status::Interrupting
             {
@@ -153,7 +153,7 @@ pub(crate) fn work(mut change: Change<'_>, chat: &Chat, fence: Fence, work: &Wor
             }
             let epoch = change.next_epoch();
             change.push(Freed { session: fence.session, epoch, reason: FreeReason::Released })?;
-            change.seal_open(Outcome::HandedOff, *off)?;
+            change.cut_off(Outcome::HandedOff, *off, report)?;
             change.wait_for_claim();
         }
         _ => return Err(NotDone::Stale),

@@ -249,7 +249,11 @@ fn input(table: &mut Table, (kind, what, end): (u8, u8, u8)) -> Input {
         25..=34 => return Input::Free(op, chatwright_engine::Free { holder: holder.unwrap_or(OTHER) }),
         35..=39 => return work(Work::Watch),
         40..=44 => {
-            return work(Work::Release { off: 0, wait: (what % 2 == 0).then_some(Duration::from_secs(5)) });
+            return work(Work::Release {
+                off: 0,
+                report: Report::default(),
+                wait: (what % 2 == 0).then_some(Duration::from_secs(5)),
+            });
         }
         _ => {}
     }

@@ -277,8 +277,12 @@ fn inputs(act: Act, table: &mut Table) -> Vec<Input> {
         Act::Full => works.push(Work::Full { next: table.next() }),
         Act::Watch => works.push(Work::Watch),
         Act::Release => {
-            works.push(Work::Release { off: 0, wait: None });
-            works.push(Work::Release { off: 0, wait: Some(Duration::from_secs(60)) });
+            works.push(Work::Release { off: 0, report: Report::default(), wait: None });
+            works.push(Work::Release {
+                off: 0,
+                report: Report::default(),
+                wait: Some(Duration::from_secs(60)),
+            });
         }
         _ => panic!("{act:?} has inputs"),
     }

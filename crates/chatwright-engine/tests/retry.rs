@@ -142,7 +142,7 @@ fn a_wait_survives_its_holder() {
         .work(failed(Verdict::of(Kind::Timeout).with_retry_after(Duration::from_secs(9))))
         .expect("in the attempt");
     let due = table.retry_at();
-    table.work(Work::Release { off: 0, wait: None }).expect("it shuts down");
+    table.work(Work::Release { off: 0, report: Report::default(), wait: None }).expect("it shuts down");
     assert_eq!((table.last_commit().as_str(), table.chat().head.wake_at), ("freed", due));
     let late = table.retry();
     assert!(matches!(late, Err(NotDone::Stale)), "it is not its chat any more");
@@ -169,7 +169,9 @@ fn a_stop_is_not_put_off_until_the_retry_when_the_holder_dies_or_drains() {
         table.interrupt(None).expect("running");
         assert_eq!(table.chat().state.status, Status::Interrupting);
         if release {
-            table.work(Work::Release { off: 0, wait: None }).expect("it shuts down");
+            table
+                .work(Work::Release { off: 0, report: Report::default(), wait: None })
+                .expect("it shuts down");
         } else {
             table.free(ME).expect("it died");
         }
@@ -338,7 +340,7 @@ fn two_chats_that_fail_together_do_not_come_back_together() {
 fn a_chat_that_was_not_even_asked_waits_without_a_failure() {
     let mut table = Table::claimed();
     let hours = Duration::from_secs(2 * 3_600);
-    table.work(Work::Release { off: 0, wait: Some(hours) }).expect("at the gate");
+    table.work(Work::Release { off: 0, report: Report::default(), wait: Some(hours) }).expect("at the gate");
     assert_eq!(table.last_commit(), "freed attempt.ended");
     let due = table.now.after(hours);
     assert_eq!((table.chat().head.holder, table.chat().head.wake_at), (None, Some(due)));
@@ -348,6 +350,6 @@ fn a_chat_that_was_not_even_asked_waits_without_a_failure() {
     assert!(matches!(table.last("attempt.started"), Body::AttemptStarted(started) if started.attempt == 1));
     // A stop does not wait for it.
     table.interrupt(None).expect("running");
-    table.work(Work::Release { off: 0, wait: Some(hours) }).expect("at the gate");
+    table.work(Work::Release { off: 0, report: Report::default(), wait: Some(hours) }).expect("at the gate");
     assert_eq!(table.chat().head.wake_at, Some(table.now));
 }

@@ -34,7 +34,10 @@ fn a_workers_input_counts_only_under_its_own_session_epoch_and_gen() {
         let answer = table.answer(vec![Part::text("hi")], FinishReason::Stop, Effect::Pure);
         assert!(stale(table.work_as(fence, answer)), "{fence:?}");
         assert!(stale(table.work_as(fence, Work::Watch)), "{fence:?}");
-        assert!(stale(table.work_as(fence, Work::Release { off: 0, wait: None })), "{fence:?}");
+        assert!(
+            stale(table.work_as(fence, Work::Release { off: 0, report: Report::default(), wait: None })),
+            "{fence:?}"
+        );
     }
     let answer = table.answer(vec![Part::text("hi")], FinishReason::Stop, Effect::Pure);
     table.work_as(right, answer.clone()).expect("it is the right one");
@@ -152,7 +155,7 @@ fn a_claim_whose_plan_is_about_other_calls_is_stale() {
     table.claim().expect("free");
     let answer = table.answer(vec![call(0), call(1)], FinishReason::ToolCalls, Effect::Once);
     table.work(answer).expect("answered");
-    table.work(Work::Release { off: 0, wait: None }).expect("it shuts down");
+    table.work(Work::Release { off: 0, report: Report::default(), wait: None }).expect("it shuts down");
     assert!(stale(table.feed(early)), "it looked before there were calls");
     assert_eq!(table.chat().state.calls.len(), 2, "and does not answer those that it has no plan for");
 }

@@ -193,7 +193,7 @@ impl Keeper {
         if text.len() <= max {
             return text;
         }
-        cut(&text, max, &self.keep(text.as_bytes()).await)
+        cut(&text, max, &self.keep(text.as_bytes()).await.words())
     }
 
     async fn keep(&self, bytes: &[u8]) -> Kept {
@@ -228,13 +228,11 @@ async fn within<T>(until: Instant, answer: impl Future<Output = Result<T, StoreE
     }
 }
 
-/// The same for what is kept nowhere.
-pub(crate) fn shortened(text: String, max: usize) -> String {
-    if text.len() <= max { text } else { cut(&text, max, &Kept::Nowhere) }
-}
-
-fn cut(text: &str, max: usize, kept: &Kept) -> String {
-    let words = kept.words();
+/// The beginning and the end of a text that is longer, with these words in between.
+pub(crate) fn cut(text: &str, max: usize, words: &str) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
     // The rest of the line has at most so many bytes.
     let room = max.saturating_sub(64 + words.len());
     let head = (0..=room * 2 / 3).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
@@ -405,7 +403,7 @@ mod tests {
             (Kept::Failed, "bytes left out; it could not be kept …]".to_owned()),
             (Kept::In(blob.clone()), format!("bytes left out; the whole is kept as blob {blob} …]")),
         ] {
-            let text = cut(&long, 300, &kept);
+            let text = cut(&long, 300, &kept.words());
             assert!(text.len() <= 300 && text.starts_with("éé") && text.ends_with("éé"), "{text}");
             assert!(text.contains(&words), "{text}");
             let (head, rest) = text.split_once("\n[… ").expect("a line in between");
@@ -444,7 +442,7 @@ mod tests {
         ) {
             let whole = words.repeat(times);
             prop_assume!(whole.len() > max);
-            let text = cut(&whole, max, &Kept::Nowhere);
+            let text = cut(&whole, max, "");
             prop_assert!(text.len() <= max, "{} of {max}", text.len());
             let (head, rest) = text.split_once("\n[… ").expect("it says so");
             let (missing, tail) = rest.split_once(" bytes left out …]\n").expect("it says how much");

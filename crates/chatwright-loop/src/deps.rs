@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chatwright_core::port::{
-    Blobs, Bus, ChatStore, Clock, Event, Ids, LanguageModel, LiveLog, Observer, SessionStore, Tool,
+    Blobs, Bus, ChatStore, Clock, Event, Ids, LanguageModel, Ledger, LiveLog, Observer, SessionStore, Tool,
 };
 
 use chatwright_core::tool::ToolSpec;
@@ -30,6 +30,8 @@ pub struct Ports {
     /// Where chats keep what is too large for their records. Without it long output of tools is cut, and large files are
     /// left out; a reference to a blob in a prompt goes to the model as it is.
     pub blobs: Option<Arc<dyn Blobs>>,
+    /// Where it is written down what was asked of models and what it cost. Without it, it stands in the log alone.
+    pub ledger: Option<Arc<dyn Ledger>>,
     /// Time of this process.
     pub clock: Arc<dyn Clock>,
     /// New ids.

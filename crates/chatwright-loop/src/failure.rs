@@ -6,7 +6,7 @@ use chatwright_config::{ConfigError, FillError, ReadError};
 use chatwright_core::content::Part;
 use chatwright_core::error::{Advice, Kind, Reason, Verdict};
 use chatwright_core::model::FinishReason;
-use chatwright_core::port::Unresolved;
+use chatwright_core::port::{StoreError, Unresolved};
 use chatwright_engine::{calls, says_something};
 
 use crate::models::NoModel;
@@ -46,6 +46,11 @@ fn later(error: &impl fmt::Display) -> Verdict {
         .with_reason(Reason::LocalHost)
         .with_advice(Advice::Retry)
         .with_message(&sentence(error))
+}
+
+/// The ledger does not answer, and nothing is asked that could not be written down.
+pub(crate) fn no_ledger(error: &StoreError) -> Verdict {
+    later(&format_args!("the request could not be written down: {error}"))
 }
 
 fn sentence(error: &impl fmt::Display) -> String {

@@ -37,6 +37,8 @@ pub(crate) struct Held {
     history: History,
     /// What the model was sent last.
     prompt: Prompt,
+    /// How often the prompt of a summary had to be shortened.
+    shortened: usize,
     wakes: Wakes,
     drain: Drain,
     /// When the watchdog was last moved on.

@@ -27,6 +27,7 @@ mod feed;
 mod function;
 mod held;
 mod lease;
+mod meter;
 mod models;
 mod preview;
 mod registry;
@@ -34,6 +35,7 @@ mod replay;
 mod settings;
 mod store_time;
 mod system;
+mod tokens;
 mod worker;
 
 pub use chats::{Asked, Chats, NewChat, NewEdit, NewMessage, NewSettings, QueuedMessage};

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use chatwright_config::{Cache, ConfigError, Configs, FillError, Policy, ReadError};
 use chatwright_core::OrganizationId;
-use chatwright_core::config::{CallOptions, Configured, ModelConfig, ProviderConfig};
+use chatwright_core::config::{CallOptions, CompactionConfig, Configured, ModelConfig, ProviderConfig};
 use chatwright_core::model::ModelId;
+use chatwright_core::money::Prices;
 use chatwright_core::port::{LanguageModel, ModelResolver, Unresolved};
 
 use crate::deps::soon;
@@ -75,6 +76,28 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
+    /// How many tokens a prompt and its answer may have together.
+    pub(crate) fn window(&self) -> Option<u64> {
+        self.row.as_ref().and_then(|row| row.context_window).or_else(|| self.model.context_window())
+    }
+
+    /// How much of the window a prompt may fill, in percent, before there is a summary.
+    pub(crate) fn threshold(&self) -> Option<u64> {
+        self.row
+            .as_ref()
+            .map_or_else(|| CompactionConfig::default().threshold(), |row| row.compaction.threshold())
+    }
+
+    /// The name of the model that writes its summaries, if it is another.
+    pub(crate) fn summariser(&self) -> Option<&str> {
+        self.row.as_ref().and_then(|row| row.compaction.model.as_deref())
+    }
+
+    /// What its tokens cost, and the version that says so.
+    pub(crate) fn prices(&self) -> Option<(&Prices, u64)> {
+        self.row.as_ref().and_then(|row| Some((row.prices.as_ref()?, row.version)))
+    }
+
     /// What its calls ask for.
     pub(crate) fn options(&self) -> Option<&CallOptions> {
         self.row.as_ref().map(|row| &row.call)

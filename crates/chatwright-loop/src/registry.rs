@@ -11,7 +11,7 @@ use chatwright_engine::{Call, History, Item, Plan, Planned, calls, hash};
 use jsonschema::Validator;
 use serde_json::Value;
 
-use crate::blobs::{brief, shortened};
+use crate::blobs::{brief, cut};
 
 /// The tools of this process by name.
 pub(crate) struct Registry {
@@ -207,7 +207,7 @@ impl Entry {
                 "" => error.to_string(),
                 path => format!("at {path}: {error}"),
             };
-            shortened(words, FAULT_BYTES_MAX)
+            cut(&words, FAULT_BYTES_MAX, "")
         };
         let faults: Vec<String> = self.schema.iter_errors(&value).take(FAULTS_MAX).map(fault).collect();
         match faults.is_empty() {

@@ -13,6 +13,7 @@ use crate::deps::{Deps, soon};
 use crate::doorbell;
 use crate::held::{Held, free_dead};
 use crate::lease::{Lease, Moment};
+use crate::meter;
 
 /// How long a call of the worker's own may take before it is given up until the next time.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOST_WAIT: Duration = Duration::from_secs(1);
 /// How long an expired session stays known, so that a claim that landed after its death is found.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// How often requests are looked for that nobody will close any more.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs chats: begins a session, claims chats whose time has come, and runs a task for each.
 #[derive(Clone)]
@@ -36,6 +40,8 @@ struct Shift {
     tasks: JoinSet<bool>,
     drain: watch::Sender<Option<Instant>>,
     spread: u64,
+    /// When the ledger was last looked after.
+    swept: Instant,
 }
 
 /// The task of a chat as the worker sees it.
@@ -106,7 +112,16 @@ impl Shift {
     fn new(deps: Arc<Deps>, lease: Arc<Lease>) -> Self {
         let spread = lease.session.as_uuid().as_u64_pair().1;
         let (drain, _) = watch::channel(None);
-        Self { deps, lease, held: HashMap::new(), ids: HashMap::new(), tasks: JoinSet::new(), drain, spread }
+        Self {
+            deps,
+            lease,
+            held: HashMap::new(),
+            ids: HashMap::new(),
+            tasks: JoinSet::new(),
+            drain,
+            spread,
+            swept: Instant::now(),
+        }
     }
 
     /// Works until the shutdown (true) or the end of the lease (false).
@@ -207,6 +222,12 @@ impl Shift {
         }
         if let Err(error) = self.bury().await {
             tracing::debug!(%error, "dead sessions could not be looked after");
+        }
+        if self.swept.elapsed() >= SWEEP_EVERY {
+            self.swept = Instant::now();
+            if let Err(error) = meter::sweep(&self.deps).await {
+                tracing::debug!(%error, "the ledger could not be looked after");
+            }
         }
     }
 

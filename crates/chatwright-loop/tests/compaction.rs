@@ -39,8 +39,13 @@ fn sure_model() -> Arc<RuleModel> {
     model(|_| common::say(SUMMARY))
 }
 
+/// Without what a summary is introduced by.
 fn words(message: &Message) -> String {
-    message.content.iter().map(words_of).collect()
+    let words: String = message.content.iter().map(words_of).collect();
+    match words.strip_prefix("[The conversation before") {
+        Some(rest) => rest.split_once("]\n\n").expect("the summary follows").1.to_owned(),
+        None => words,
+    }
 }
 
 /// The prompts so far.

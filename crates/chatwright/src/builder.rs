@@ -35,6 +35,7 @@ impl Chatwright {
             observers: Vec::new(),
             models: BTreeMap::new(),
             default_model: None,
+            ledger: None,
             configuration: None,
             tools: Vec::new(),
             client_tools: Vec::new(),

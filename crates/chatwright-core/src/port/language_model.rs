@@ -21,6 +21,12 @@ pub trait LanguageModel: Send + Sync + 'static {
         self.id().provider
     }
 
+    /// How many tokens a prompt and its answer may have together, as far as the host knows. A row of the configuration that says it
+    /// comes first. Unknown by default.
+    fn context_window(&self) -> Option<u64> {
+        None
+    }
+
     /// Asks the model. Nothing happens before the stream is polled; a call that cannot even begin is a stream of one
     /// failure.
     fn stream(&self, call: ModelCall) -> ModelStream;

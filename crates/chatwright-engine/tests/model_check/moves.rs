@@ -479,8 +479,10 @@ impl World {
                 Work::Stopped(Box::new(stopped))
             }
             Does::Watch => Work::Watch,
-            Does::Release => Work::Release { off: 0, wait: None },
-            Does::ReleaseFor => Work::Release { off: 0, wait: Some(Duration::from_secs(30)) },
+            Does::Release => Work::Release { off: 0, report: Report::default(), wait: None },
+            Does::ReleaseFor => {
+                Work::Release { off: 0, report: Report::default(), wait: Some(Duration::from_secs(30)) }
+            }
         };
         Some(Input::Work(op, task.fence, work))
     }

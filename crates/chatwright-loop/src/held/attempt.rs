@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use chatwright_core::accumulator::{Accumulator, End};
 use chatwright_core::content::Part;
-use chatwright_core::error::{Cause, ErrorInfo, Failure, RetryEvent, TimeoutPhase, Verdict, classify};
+use chatwright_core::error::{
+    Advice, Cause, ErrorInfo, Failure, RetryEvent, TimeoutPhase, Verdict, classify,
+};
 use chatwright_core::head::{OpenGen, UnitKind};
-use chatwright_core::model::{FinishReason, ModelCall, ModelId, ModelPart, Usage};
-use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LiveLog};
-use chatwright_engine::{Answer, Stopped, Work};
+use chatwright_core::model::{FinishReason, ModelCall, ModelPart, Usage};
+use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LedgerEnd, LiveLog, Purpose};
+use chatwright_engine::{Answer, Compacted, Report, Stopped, Work};
 use chatwright_retry::Gate;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
@@ -16,8 +18,10 @@ use tokio::time::{Instant, sleep_until};
 use super::{Drain, Held, Look};
 use crate::blobs::{Aside, Keeper};
 use crate::failure;
-use crate::models::Chosen;
+use crate::meter::{Meter, Request};
+use crate::models::{Chosen, NoModel};
 use crate::preview::Preview;
+use crate::tokens;
 
 /// How the streaming of an answer ended.
 pub(super) enum Streamed {
@@ -25,47 +29,84 @@ pub(super) enum Streamed {
     Ended { output_limit: bool },
     /// A guard ran out.
     Failed(Box<Verdict>),
+    /// The prompt would fill too much of the model's window: nothing was asked.
+    Full,
     /// The provider told another chat to wait for long: nothing was asked.
     Shut(Duration),
     /// The turn shall stop.
-    Stop { asked: bool },
+    Stop,
     /// The gen is over, or the lease.
     Lost,
     /// The process shuts down.
     Drain,
 }
 
+/// Who is asked.
+struct Asked {
+    chosen: Chosen,
+    /// It is the model of the chat, and not one that only writes summaries.
+    is_own: bool,
+    /// How many tokens a prompt and its answer may have together, for the model of the chat and the one of its summaries.
+    window: Option<u64>,
+    /// The request, once it was made.
+    meter: Option<Meter>,
+}
+
 impl Held {
     /// Asks the model and commits what comes of it.
     pub(super) async fn attempt(&mut self, open: &OpenGen) {
-        if open.kind == UnitKind::Compaction && self.summary_range().is_none() {
-            return self.nothing_to_summarise(open).await;
-        }
-        let deps = Arc::clone(&self.deps);
-        let (name, organization) = (self.chat.state.model.clone(), self.chat.head.index.organization.clone());
-        let chosen = match self.meanwhile(open, deps.models.choose(name.as_deref(), &organization)).await {
-            Ok(Ok(chosen)) => chosen,
+        let mut asked = match self.choose(open).await {
+            Ok(Ok(asked)) => asked,
             Err(ended) => return self.unasked(open, &ended).await,
             Ok(Err(error)) => {
-                let (verdict, usage) = (Box::new(failure::no_model(&error)), Usage::default());
-                self.feed(open.r#gen, Work::Failed { verdict, usage, partial: None }).await;
+                let verdict = Box::new(failure::no_model(&error));
+                let partial = Some(Box::new(self.nothing().await));
+                self.feed(open.r#gen, Work::Failed { verdict, report: Report::default(), partial }).await;
                 return;
             }
         };
-        let (model, model_id) = (&*chosen.model, chosen.model.id());
-        deps.observe(&Event::AttemptStarted { chat: self.id, r#gen: open.r#gen, model: &model_id });
+        if open.kind == UnitKind::Compaction && !self.can_summarise(asked.window, self.is_too_large()) {
+            return self.nothing_to_summarise(open).await;
+        }
+        let deps = Arc::clone(&self.deps);
+        let model = Arc::clone(&asked.chosen.model);
+        deps.observe(&Event::AttemptStarted { chat: self.id, r#gen: open.r#gen, model: &model.id() });
         let mut answer = Accumulator::new();
         let live: Arc<dyn LiveLog> = Arc::clone(&deps.ports.live);
         let mut preview = Preview::new(live, self.id, self.epoch, open.r#gen, &deps.settings);
         let gate = deps.gates.gate(&model.account());
         let streamed = match self.pass(open, &gate).await {
             Some(ended) => ended,
-            None => self.stream(open, &chosen, &mut answer, &mut preview).await,
+            None => self.stream(open, &mut asked, &mut answer, &mut preview).await,
         };
         if !matches!(streamed, Streamed::Lost) {
             preview.flush().await;
         }
-        self.ended(open, model_id, &gate, streamed, answer, preview).await;
+        self.ended(open, &asked, &gate, streamed, answer, preview).await;
+    }
+
+    /// Who is asked: the model of the chat, or the one that writes its summaries.
+    async fn choose(&mut self, open: &OpenGen) -> Result<Result<Asked, NoModel>, Streamed> {
+        let deps = Arc::clone(&self.deps);
+        let (name, organization) = (self.chat.state.model.clone(), self.chat.head.index.organization.clone());
+        let chosen = match self.meanwhile(open, deps.models.choose(name.as_deref(), &organization)).await? {
+            Ok(chosen) => chosen,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut summariser = None;
+        if let Some(name) = chosen.summariser() {
+            match self.meanwhile(open, deps.models.choose(Some(name), &organization)).await? {
+                Ok(other) => summariser = Some(other),
+                Err(error) => {
+                    tracing::warn!(chat = %self.id, %error, "the model of the chat writes its summaries itself")
+                }
+            }
+        }
+        let windows = [chosen.window(), summariser.as_ref().and_then(Chosen::window)];
+        let window = windows.into_iter().flatten().min();
+        let other = summariser.filter(|_| open.kind == UnitKind::Compaction);
+        let is_own = other.is_none();
+        Ok(Ok(Asked { chosen: other.unwrap_or(chosen), is_own, window, meter: None }))
     }
 
     /// Waits while the provider told some chat of the same account to wait. Gives what ended the attempt meanwhile.
@@ -94,7 +135,7 @@ impl Held {
         loop {
             match self.concern(open.r#gen) {
                 Look::Same => {}
-                Look::Stop => return Err(Streamed::Stop { asked: false }),
+                Look::Stop => return Err(Streamed::Stop),
                 Look::Lost => return Err(Streamed::Lost),
             }
             let (known, watch_at) = (self.chat.head.revision, self.watch_at());
@@ -113,38 +154,32 @@ impl Held {
     async fn unasked(&mut self, open: &OpenGen, ended: &Streamed) {
         let work = match ended {
             Streamed::Lost => return,
-            Streamed::Stop { .. } => {
-                let next = self.next().await;
-                let (content, model, usage) = (Vec::new(), next.model.clone(), Usage::default());
-                let results = Vec::new();
-                Work::Stopped(Box::new(Stopped {
-                    content,
-                    model,
-                    usage,
-                    estimated: false,
-                    off: 0,
-                    results,
-                    next,
-                }))
-            }
-            _ => Work::Release { off: 0, wait: None },
+            Streamed::Stop => Work::Stopped(Box::new(self.nothing().await)),
+            _ => Work::Release { off: 0, report: Report::default(), wait: None },
         };
         self.feed(open.r#gen, work).await;
+    }
+
+    /// What has come of a request that was not made.
+    async fn nothing(&mut self) -> Stopped {
+        let next = self.next().await;
+        let (content, model, report) = (Vec::new(), next.model.clone(), Report::default());
+        Stopped { content, model, report, off: 0, results: Vec::new(), next }
     }
 
     /// Streams until the answer ends or something ends it.
     async fn stream(
         &mut self,
         open: &OpenGen,
-        chosen: &Chosen,
+        asked: &mut Asked,
         answer: &mut Accumulator,
         preview: &mut Preview,
     ) -> Streamed {
-        let call = match self.call(open, chosen).await {
+        let call = match self.call(open, asked).await {
             Ok(call) => call,
             Err(ended) => return ended,
         };
-        let model = &*chosen.model;
+        let model = &*asked.chosen.model;
         let mut parts = model.stream(call);
         let timeouts = self.deps.settings.model_timeouts;
         let begun = Instant::now();
@@ -154,7 +189,7 @@ impl Held {
         loop {
             match self.concern(open.r#gen) {
                 Look::Same => {}
-                Look::Stop => return Streamed::Stop { asked: true },
+                Look::Stop => return Streamed::Stop,
                 Look::Lost => return Streamed::Lost,
             }
             let flush = preview.flush_at();
@@ -206,7 +241,7 @@ impl Held {
     ///
     /// # Errors
     /// What ended the attempt before it could be asked.
-    async fn call(&mut self, open: &OpenGen, chosen: &Chosen) -> Result<ModelCall, Streamed> {
+    async fn call(&mut self, open: &OpenGen, asked: &mut Asked) -> Result<ModelCall, Streamed> {
         let deps = Arc::clone(&self.deps);
         let mut user_prompt = None;
         if let Some(configs) = deps.models.configs() {
@@ -216,16 +251,38 @@ impl Held {
         }
         let own = user_prompt.as_ref().map(|prompt| prompt.as_str());
         let prompt = self.prompt(open, own).await?;
-        if open.kind == UnitKind::Compaction {
-            return Ok(Self::summary_call(prompt.into_messages(), chosen));
-        }
-        let mut call = ModelCall::new(prompt);
-        call.tools = self.deps.registry.definitions(&self.history);
-        call.reasoning_effort = self.chat.state.effort;
-        if let Some(options) = chosen.options() {
-            options.apply(&mut call);
-        }
+        let (call, purpose, tokens) = if open.kind == UnitKind::Compaction {
+            let call = self.summary_call(prompt.into_messages(), &asked.chosen, asked.is_own);
+            let tokens = tokens::of_bytes(tokens::bytes_of(&call.prompt));
+            (call, Purpose::Compaction, tokens)
+        } else {
+            let tokens = self.prompt_tokens();
+            if self.is_full(asked, tokens) {
+                return Err(Streamed::Full);
+            }
+            let mut call = ModelCall::new(prompt);
+            call.tools = self.deps.registry.definitions(&self.history);
+            call.reasoning_effort = self.chat.state.effort;
+            if let Some(options) = asked.chosen.options() {
+                options.apply(&mut call);
+            }
+            (call, Purpose::Turn, tokens)
+        };
+        let index = self.chat.head.index.clone();
+        let (chat, r#gen, chosen) = (self.id, Some(open.r#gen), &asked.chosen);
+        let request = Request { purpose, chat, r#gen, index: &index, chosen, prompt: tokens };
+        let opened = self.meanwhile(open, Meter::open(&deps, request)).await?;
+        let meter = opened.map_err(|error| Streamed::Failed(Box::new(failure::no_ledger(&error))))?;
+        asked.meter = Some(meter);
         Ok(call)
+    }
+
+    /// Whether there is to be a summary before a prompt of so many tokens.
+    fn is_full(&self, asked: &Asked, tokens: u64) -> bool {
+        let (Some(window), Some(percent)) = (asked.window, asked.chosen.threshold()) else { return false };
+        self.chat.state.squeezed.is_none()
+            && u128::from(tokens) * 100 >= u128::from(window) * u128::from(percent)
+            && self.can_summarise(asked.window, false)
     }
 
     /// The answer as records take it, or nothing if the gen is over, or the lease. A stop waits for no blob, and a shutdown no longer than
@@ -260,38 +317,39 @@ impl Held {
     async fn ended(
         &mut self,
         open: &OpenGen,
-        model: ModelId,
+        asked: &Asked,
         gate: &Gate,
         streamed: Streamed,
         answer: Accumulator,
         preview: Preview,
     ) {
         let summarises = open.kind == UnitKind::Compaction;
+        let model = asked.chosen.model.id();
+        let report = asked.meter.as_ref().map(|meter| meter.report(&answer)).unwrap_or_default();
         // Nothing of a summary is shown while it is written.
-        let (usage, off) = (answer.usage(), if summarises { 0 } else { answer.units() });
+        let off = if summarises { 0 } else { answer.units() };
         self.observe_warnings(open, answer.warnings());
-        if let Streamed::Lost = streamed {
-            return self.observe_end(open, AttemptEnd::Aborted, usage);
-        }
-        let keeps = !summarises
-            && matches!(streamed, Streamed::Stop { .. } | Streamed::Failed(_) | Streamed::Ended { .. });
-        let content = match keeps {
-            true => self.fitted(open, &answer).await,
-            false => Some(Vec::new()),
+        let keeps =
+            !summarises && matches!(streamed, Streamed::Stop | Streamed::Failed(_) | Streamed::Ended { .. });
+        let content = match (&streamed, keeps) {
+            (Streamed::Lost, _) => None,
+            (_, true) => self.fitted(open, &answer).await,
+            (_, false) => Some(Vec::new()),
         };
         let Some(content) = content else {
-            return self.observe_end(open, AttemptEnd::Aborted, usage);
+            asked.close(&report, LedgerEnd::Aborted).await;
+            return self.observe_end(open, AttemptEnd::Aborted, answer.usage());
         };
         let next = self.next().await;
-        let partial = |asked: bool| {
+        let partial = || {
             let (content, model, next) = (without_calls(&content), model.clone(), next.clone());
-            let estimated = asked && usage.is_empty();
-            Box::new(Stopped { content, model, usage, estimated, off, results: Vec::new(), next })
+            Box::new(Stopped { content, model, report: report.clone(), off, results: Vec::new(), next })
         };
         let failed = |verdict: Box<Verdict>| {
             let end = AttemptEnd::Failed(verdict.kind.as_str());
-            (Work::Failed { verdict, usage, partial: Some(partial(true)) }, end)
+            (Work::Failed { verdict, report: report.clone(), partial: Some(partial()) }, end)
         };
+        let release = |wait| (Work::Release { off, report: report.clone(), wait }, AttemptEnd::Aborted);
         let nothing = match answer.end() {
             Some(End::Finish(finish)) if !summarises => {
                 failure::no_answer(&model.provider, finish.reason, &answer.content())
@@ -299,21 +357,34 @@ impl Held {
             _ => None,
         };
         let (work, end) = match (streamed, answer.end(), nothing) {
-            (Streamed::Lost | Streamed::Drain, ..) => {
-                (Work::Release { off, wait: None }, AttemptEnd::Aborted)
-            }
-            (Streamed::Shut(wait), ..) => (Work::Release { off, wait: Some(wait) }, AttemptEnd::Aborted),
-            (Streamed::Stop { asked }, ..) => (Work::Stopped(partial(asked)), AttemptEnd::Interrupted),
+            (Streamed::Lost | Streamed::Drain, ..) => release(None),
+            (Streamed::Shut(wait), ..) => release(Some(wait)),
+            (Streamed::Full, ..) => (Work::Full { next: next.clone() }, AttemptEnd::Aborted),
+            (Streamed::Stop, ..) => (Work::Stopped(partial()), AttemptEnd::Interrupted),
             (Streamed::Failed(verdict), ..) => failed(verdict),
             (Streamed::Ended { .. }, Some(End::Failure(failure)), _) => {
-                let verdict = self.verdict(failure);
+                let mut verdict = self.verdict(failure);
                 gate.heed(&verdict);
+                if summarises {
+                    verdict = self.shortens(verdict);
+                } else if verdict.advice == Advice::CompactThenRetry
+                    && !self.can_summarise(asked.window, true)
+                {
+                    verdict = verdict.with_advice(Advice::Stop);
+                }
                 failed(Box::new(verdict))
             }
             (Streamed::Ended { .. }, _, Some(verdict)) => failed(Box::new(verdict)),
             (Streamed::Ended { output_limit }, ..) if summarises => {
                 let finish = answer.finish_reason().filter(|_| !output_limit).unwrap_or(FinishReason::Length);
-                (self.summarised(&answer, finish, next.clone()), AttemptEnd::Finished(finish))
+                match self.summarised(&answer, finish, asked.window) {
+                    Ok(summary) => {
+                        let (report, next) = (report.clone(), next.clone());
+                        let compacted = Compacted { summary, report, off: 0, next };
+                        (Work::Compacted(Box::new(compacted)), AttemptEnd::Finished(finish))
+                    }
+                    Err(verdict) => failed(verdict),
+                }
             }
             (Streamed::Ended { output_limit }, end, None) => {
                 let finish = answer.finish_reason().unwrap_or(FinishReason::Length);
@@ -323,15 +394,13 @@ impl Held {
                 };
                 let plan = open.message.map(|id| self.deps.registry.plan(&self.history, id, &content));
                 let plan = plan.unwrap_or_default();
-                let estimated = usage.is_empty();
-                let next = next.clone();
+                let (content, report, next) = (content.clone(), report.clone(), next.clone());
                 let answer = Answer {
-                    content: content.clone(),
-                    model,
+                    content,
+                    model: model.clone(),
                     finish,
                     output_limit,
-                    usage,
-                    estimated,
+                    report,
                     off,
                     response_id,
                     plan,
@@ -344,11 +413,12 @@ impl Held {
             Work::Failed { verdict, .. } => Some(ErrorInfo::from(&**verdict)),
             _ => None,
         };
+        asked.close(&report, ledger_end(end)).await;
         let landed = self.feed(open.r#gen, work).await;
         if landed {
             preview.seal(off).await;
         }
-        self.observe_end(open, end, usage);
+        self.observe_end(open, end, answer.usage());
         if let (true, Some(error)) = (landed, told) {
             self.observe_retry(open, &error).await;
         }
@@ -372,6 +442,24 @@ impl Held {
 
     fn observe_end(&self, open: &OpenGen, end: AttemptEnd<'_>, usage: Usage) {
         self.deps.observe(&Event::AttemptEnded { chat: self.id, r#gen: open.r#gen, end, usage });
+    }
+}
+
+impl Asked {
+    /// Writes down what became of the request, if there was one: before the commit, so that no death in between loses what is known.
+    async fn close(&self, report: &Report, end: LedgerEnd) {
+        if let Some(meter) = &self.meter {
+            meter.close(report, end).await;
+        }
+    }
+}
+
+fn ledger_end(end: AttemptEnd<'_>) -> LedgerEnd {
+    match end {
+        AttemptEnd::Finished(_) => LedgerEnd::Finished,
+        AttemptEnd::Failed(_) => LedgerEnd::Failed,
+        AttemptEnd::Interrupted => LedgerEnd::Interrupted,
+        _ => LedgerEnd::Aborted,
     }
 }
 

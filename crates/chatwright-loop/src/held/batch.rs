@@ -8,7 +8,7 @@ use chatwright_core::port::{Event, Tool};
 use chatwright_core::record::{CallResult, ResultOrigin};
 use chatwright_core::tool::{CallKey, Effect, ToolCall};
 use chatwright_core::{Cancel, Canceler, limits};
-use chatwright_engine::{Planned, Stopped, Work, calls};
+use chatwright_engine::{Planned, Report, Stopped, Work, calls};
 use futures::FutureExt;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep_until;
@@ -177,7 +177,7 @@ impl Held {
         }
         // The last result may have ended the batch and begun an attempt.
         if let Some(r#gen) = self.chat.state.open.as_ref().map(|open| open.r#gen) {
-            self.feed(r#gen, Work::Release { off: 0, wait: None }).await;
+            self.feed(r#gen, Work::Release { off: 0, report: Report::default(), wait: None }).await;
         }
     }
 

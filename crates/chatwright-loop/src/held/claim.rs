@@ -64,7 +64,20 @@ impl Held {
         let (deps, lease) = (Arc::clone(deps), Arc::clone(lease));
         let (wakes, watched) = (Wakes { bus, polled, again: None }, Instant::now());
         let prompt = Prompt::default();
-        Ok(Some(Self { deps, lease, id, epoch, chat, history, wakes, drain, watched, lost: false, prompt }))
+        Ok(Some(Self {
+            deps,
+            lease,
+            id,
+            epoch,
+            chat,
+            history,
+            wakes,
+            drain,
+            watched,
+            lost: false,
+            prompt,
+            shortened: 0,
+        }))
     }
 }
 

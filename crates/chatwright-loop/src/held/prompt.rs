@@ -16,6 +16,7 @@ use chatwright_engine::{History, Mark, Work};
 use super::Held;
 use super::attempt::Streamed;
 use crate::blobs::{Shown, resolve};
+use crate::tokens;
 
 /// Types under `application/` that are text.
 const TEXT_TYPES: [&str; 21] = [
@@ -47,6 +48,8 @@ const TEXT_TYPES: [&str; 21] = [
 #[derive(Default)]
 pub(super) struct Prompt {
     sent: ValidHistory,
+    /// How much text it has.
+    bytes: usize,
     own: Option<Box<str>>,
     /// How far it goes. Nothing was sent yet without.
     mark: Option<Mark>,
@@ -76,7 +79,9 @@ impl Held {
         if let Some(more) = self.prompt.more(&self.history, own) {
             let mut prompt = std::mem::take(&mut self.prompt);
             let more = self.read(open, more, &mut prompt.shown).await?;
+            let bytes = tokens::bytes_of(&more);
             if prompt.sent.extend(more).is_ok() {
+                prompt.bytes += bytes;
                 prompt.mark = Some(self.history.mark());
                 self.prompt = prompt;
                 return Ok(self.prompt.sent.clone());
@@ -91,8 +96,20 @@ impl Held {
         let messages = self.read(open, messages, &mut shown).await?;
         shown.settle();
         let mark = Some(self.history.mark());
-        self.prompt = Prompt { sent: messages.into(), own: own.map(Into::into), mark, shown };
+        let bytes = tokens::bytes_of(&messages);
+        self.prompt = Prompt { sent: messages.into(), bytes, own: own.map(Into::into), mark, shown };
         Ok(self.prompt.sent.clone())
+    }
+
+    /// About how many tokens the prompt that was built last has: what the provider counted of it, and the rest by its length.
+    pub(super) fn prompt_tokens(&self) -> u64 {
+        let sent = self.prompt.sent.messages();
+        let counted = self.history.measured().and_then(|usage| tokens::of_prompt(&usage));
+        let known = counted.and_then(|tokens| {
+            let answer = sent.iter().rposition(|message| message.role == Role::Assistant)?;
+            Some((self.prompt.bytes.saturating_sub(tokens::bytes_of(&sent[answer..])), tokens))
+        });
+        tokens::of_grown(self.prompt.bytes, known)
     }
 
     /// The history as every provider takes it. What had to be repaired is stored before it is sent, and stays as it is sent: a provider

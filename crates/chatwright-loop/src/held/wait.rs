@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use chatwright_core::Timestamp;
-use chatwright_engine::Work;
+use chatwright_engine::{Report, Work};
 use tokio::time::{Instant, sleep_until};
 
 use super::attempt::draining;
@@ -30,7 +30,7 @@ impl Held {
                 () = self.lease.over() => return,
                 () = self.wakes.next(known) => drop(self.look(None).await),
                 () = draining(&mut self.drain) => {
-                    self.feed(None, Work::Release { off: 0, wait: None }).await;
+                    self.feed(None, Work::Release { off: 0, report: Report::default(), wait: None }).await;
                     return;
                 }
                 () = sleep_until(watch_at) => self.watch(None).await,

@@ -1,0 +1,157 @@
+//! What a request to a provider takes, and the row of the ledger that says so.
+//!
+//! The row is opened before the request is sent: what cannot be written down is not asked. It is closed before the commit that
+//! seals the gen, so that a process that dies in between has lost nothing that it knew. What nobody closes is closed with its
+//! estimate after a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chatwright_core::accumulator::Accumulator;
+use chatwright_core::head::Index;
+use chatwright_core::model::Usage;
+use chatwright_core::money::Prices;
+use chatwright_core::port::{
+    Charge, Ledger, LedgerClosing, LedgerEnd, LedgerEntry, Purpose, StoreError, StoreErrorKind,
+};
+use chatwright_core::{ChatId, Gen, OpId, Timestamp, limits};
+use chatwright_engine::Report;
+use tokio::time::{sleep, timeout};
+
+use crate::deps::{Deps, soon};
+use crate::models::Chosen;
+use crate::tokens;
+
+/// How long the ledger may take to open a row.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
+/// How long after the longest attempt a row that is still open has lost its process.
+const LOST_AFTER: Duration = Duration::from_secs(5 * 60);
+/// How often a close that did not land is tried again, a second later than the time before.
+const CLOSES_MAX: u32 = 20;
+/// Most bytes of a warning that is kept, and most warnings.
+const WARNING_BYTES_MAX: usize = 300;
+const WARNINGS_MAX: usize = 8;
+
+/// A request that was written down.
+pub(crate) struct Meter {
+    deps: Arc<Deps>,
+    id: OpId,
+    prices: Option<(Prices, u64)>,
+    /// About how many tokens its prompt has.
+    prompt: u64,
+}
+
+/// Which request.
+pub(crate) struct Request<'a> {
+    pub(crate) purpose: Purpose,
+    pub(crate) chat: ChatId,
+    pub(crate) r#gen: Option<Gen>,
+    pub(crate) index: &'a Index,
+    pub(crate) chosen: &'a Chosen,
+    /// About how many tokens its prompt has.
+    pub(crate) prompt: u64,
+}
+
+impl Meter {
+    /// Writes down that a provider is about to be asked.
+    pub(crate) async fn open(deps: &Arc<Deps>, request: Request<'_>) -> Result<Self, StoreError> {
+        let Request { purpose, chat, r#gen, index, chosen, prompt } = request;
+        let prices = chosen.prices().map(|(prices, version)| (prices.clone(), version));
+        let meter = Self { deps: Arc::clone(deps), id: OpId::mint(&*deps.ports.ids), prices, prompt };
+        let Some(ledger) = &deps.ports.ledger else { return Ok(meter) };
+        let entry = LedgerEntry {
+            id: meter.id,
+            purpose,
+            chat,
+            r#gen,
+            owner: index.owner.clone(),
+            organization: index.organization.clone(),
+            model: chosen.model.id(),
+            prices: meter.prices.as_ref().map(|(_, version)| *version),
+            opened: deps.time.now().await?,
+            estimate: meter.charge(Usage { input: Some(prompt), ..Usage::default() }),
+        };
+        match timeout(OPEN_WITHIN, ledger.open(&entry)).await {
+            Ok(opened) => opened.map(|()| meter),
+            Err(_) => Err(StoreError::new(
+                StoreErrorKind::Unavailable,
+                "the ledger did not answer in time".to_owned(),
+            )),
+        }
+    }
+
+    fn charge(&self, usage: Usage) -> Charge {
+        let cost = self.prices.as_ref().and_then(|(prices, _)| prices.cost(&usage));
+        Charge { usage, cost }
+    }
+
+    /// What is known of the request by what came of it. What the provider did not say is estimated.
+    pub(crate) fn report(&self, answer: &Accumulator) -> Report {
+        let told = answer.usage();
+        let estimated = told.is_empty();
+        let usage = match estimated {
+            true => Usage {
+                input: Some(self.prompt),
+                output: Some(tokens::of_bytes(answer.bytes())),
+                ..Usage::default()
+            },
+            false => told,
+        };
+        let brief = |warning: &String| warning.chars().take(WARNING_BYTES_MAX / 4).collect::<String>().into();
+        let warnings = answer.warnings().iter().take(WARNINGS_MAX).map(brief).collect();
+        Report { usage, estimated, prices: self.prices.as_ref().map(|(_, version)| *version), warnings }
+    }
+
+    /// Writes down what became of it. What does not land soon is tried again beside everything else.
+    pub(crate) async fn close(&self, report: &Report, end: LedgerEnd) {
+        let Some(ledger) = self.deps.ports.ledger.clone() else { return };
+        let at = soon(self.deps.time.now()).await.and_then(Result::ok);
+        let at = at.unwrap_or_else(|| self.deps.ports.clock.now());
+        let charge = self.charge(report.usage);
+        let closing = LedgerClosing { at, end, estimated: report.estimated, charge };
+        if !close(&*ledger, self.id, &closing).await {
+            tokio::spawn(insist(ledger, self.id, closing));
+        }
+    }
+}
+
+async fn close(ledger: &dyn Ledger, id: OpId, closing: &LedgerClosing) -> bool {
+    match soon(ledger.close(id, closing)).await {
+        Some(Ok(_)) => true,
+        Some(Err(error)) => {
+            tracing::warn!(request = %id, %error, "a request could not be closed in the ledger");
+            false
+        }
+        None => false,
+    }
+}
+
+async fn insist(ledger: Arc<dyn Ledger>, id: OpId, closing: LedgerClosing) {
+    for n in 1..=CLOSES_MAX {
+        sleep(Duration::from_secs(u64::from(n))).await;
+        if close(&*ledger, id, &closing).await {
+            return;
+        }
+    }
+    tracing::error!(request = %id, ?closing, "the ledger does not learn what a request took; it keeps its estimate");
+}
+
+/// Closes what processes that are gone have left open.
+pub(crate) async fn sweep(deps: &Deps) -> Result<(), StoreError> {
+    let Some(ledger) = &deps.ports.ledger else { return Ok(()) };
+    let now = deps.time.now().await?;
+    let before = now.before(deps.settings.model_timeouts.total + LOST_AFTER);
+    let mut after: Option<(Timestamp, OpId)> = None;
+    loop {
+        let page = ledger.unclosed(before, after, limits::PAGE_ITEMS_MAX).await?;
+        for entry in &page {
+            let closing =
+                LedgerClosing { at: now, end: LedgerEnd::Lost, estimated: true, charge: entry.estimate };
+            ledger.close(entry.id, &closing).await?;
+        }
+        after = page.last().map(|entry| (entry.opened, entry.id));
+        if page.len() < limits::PAGE_ITEMS_MAX {
+            return Ok(());
+        }
+    }
+}
