@@ -63,6 +63,10 @@ pub const BLOB_BYTES_MAX: usize = 8 * MIB;
 pub const CONFIG_BYTES_MAX: usize = 256 * KIB;
 /// Most bytes of what a user wants every model to know.
 pub const USER_PROMPT_BYTES_MAX: usize = 128 * KIB;
+/// Most that a number in a row of the ledger may be: tokens of a kind, a gen, a version of prices.
+pub const LEDGER_NUMBER_MAX: u64 = i64::MAX as u64;
+/// Most that a row of the ledger may cost, in 10⁻¹² of the currency: its whole micro-units are a signed 64-bit number.
+pub const LEDGER_PICO_MAX: u128 = (1 << 63) * 1_000_000 - 1;
 
 /// How long a session lives without renewal.
 pub const SESSION_TTL: Duration = Duration::from_secs(15);

@@ -20,7 +20,7 @@ pub use format::ResponseFormat;
 pub use transport::{Headers, Transport};
 
 /// Which model answers.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ModelId {
     /// The provider's name as the host configured it.
     pub provider: Box<str>,

@@ -19,6 +19,7 @@ mod chats;
 mod clock;
 mod configs;
 mod ids;
+mod ledger;
 mod live;
 mod sessions;
 
@@ -28,5 +29,6 @@ pub use chats::MemoryStore;
 pub use clock::ManualClock;
 pub use configs::MemoryConfigs;
 pub use ids::SeededIds;
+pub use ledger::MemoryLedger;
 pub use live::MemoryLiveLog;
 pub use sessions::MemorySessions;

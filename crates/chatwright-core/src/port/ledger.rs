@@ -3,7 +3,8 @@ use std::ops::Range;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::{StoreError, StoreErrorKind};
+use crate::limits::{LEDGER_NUMBER_MAX, LEDGER_PICO_MAX};
 use crate::model::{ModelId, Usage};
 use crate::money::Amount;
 use crate::{ChatId, Gen, OpId, OrganizationId, Timestamp, UserId};
@@ -15,7 +16,7 @@ use crate::{ChatId, Gen, OpId, OrganizationId, Timestamp, UserId};
 /// |---|---|
 /// | G1 | **One row.** Opening an id again changes nothing, whatever else the row says and whether or not it is closed. |
 /// | G2 | **The first close wins**, with one exception: what was closed with an estimate may be closed once more with what is known. |
-/// | G3 | **Exact.** Counts and amounts come back as they were given, `None` is not zero, and sums are exact. |
+/// | G3 | **Exact.** Counts and amounts come back as they were given, `None` is not zero, and sums are exact. A number over [`LEDGER_NUMBER_MAX`] and a cost over [`LEDGER_PICO_MAX`] are refused, and nothing changes. |
 /// | G4 | **Durable** after `Ok`: also after reopening. A ledger without durability says so. |
 /// | G5 | **Fresh.** What was opened or closed counts in whatever is asked from then on. |
 /// | G6 | **Complete.** `unclosed` lists every row that was opened before the time and is not closed, oldest first, page by page. |
@@ -30,20 +31,22 @@ pub trait Ledger: Send + Sync + 'static {
     /// Writes down that a provider is about to be asked.
     ///
     /// # Errors
-    /// What the storage reports: whether the row is there is then unknown.
+    /// What the storage reports: whether the row is there is then unknown. [`StoreErrorKind::Invalid`] above the bounds of G3: it
+    /// is as it was.
     async fn open(&self, entry: &LedgerEntry) -> Result<(), StoreError>;
 
     /// Writes down what became of a request.
     ///
     /// # Errors
-    /// What the storage reports: whether the row is closed is then unknown.
+    /// What the storage reports: whether the row is closed is then unknown. [`StoreErrorKind::Invalid`] above the bounds of G3: it
+    /// is as it was.
     async fn close(&self, id: OpId, closing: &LedgerClosing) -> Result<LedgerClosed, StoreError>;
 
-    /// Rows that were opened before this time and are not closed, ascending by time and id, after this one: at most `limit` of
-    /// them, and of [`PAGE_ITEMS_MAX`](crate::limits::PAGE_ITEMS_MAX). Fewer only if there are no more.
+    /// Rows that were opened before this time and are not closed, ascending by time and id, after this one: at most `limit`, 1 to
+    /// [`PAGE_ITEMS_MAX`](crate::limits::PAGE_ITEMS_MAX). Fewer than `limit` mean that there are no more.
     ///
     /// # Errors
-    /// What the storage reports.
+    /// What the storage reports; [`StoreErrorKind::Invalid`] for another `limit`.
     async fn unclosed(
         &self,
         before: Timestamp,
@@ -57,7 +60,7 @@ pub trait Ledger: Send + Sync + 'static {
     /// What the storage reports.
     async fn spent(&self, scope: &LedgerScope, period: Range<Timestamp>) -> Result<Spent, StoreError>;
 
-    /// What was spent by purpose and model, ascending by both. Rows that are open count with their estimate.
+    /// What was spent by purpose and model, ascending by both, as far as there are rows. Rows that are open count with their estimate.
     ///
     /// # Errors
     /// What the storage reports.
@@ -283,5 +286,35 @@ impl Spent {
         ] {
             *sum = sum.saturating_add(count.unwrap_or(0));
         }
+    }
+}
+
+impl StoreError {
+    /// `Err` iff a row has a number over [`LEDGER_NUMBER_MAX`] or costs more than [`LEDGER_PICO_MAX`].
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Invalid`].
+    pub fn check_ledger_entry(entry: &LedgerEntry) -> Result<(), Self> {
+        let numbers = [entry.r#gen.map(Gen::get), entry.prices];
+        if numbers.into_iter().flatten().any(|number| number > LEDGER_NUMBER_MAX) {
+            return Err(Self::new(StoreErrorKind::Invalid, "a number of a row of the ledger is too large"));
+        }
+        Self::check_charge(&entry.estimate)
+    }
+
+    /// `Err` iff there are more tokens of a kind than [`LEDGER_NUMBER_MAX`] or they cost more than [`LEDGER_PICO_MAX`].
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Invalid`].
+    pub fn check_charge(charge: &Charge) -> Result<(), Self> {
+        let Usage { input, output, reasoning, cache_read, cache_write } = charge.usage;
+        let mut counts = [input, output, reasoning, cache_read, cache_write].into_iter().flatten();
+        if counts.any(|count| count > LEDGER_NUMBER_MAX) {
+            return Err(Self::new(StoreErrorKind::Invalid, "more tokens than a row of the ledger takes"));
+        }
+        if charge.cost.is_some_and(|cost| cost.pico() > LEDGER_PICO_MAX) {
+            return Err(Self::new(StoreErrorKind::Invalid, "a cost larger than a row of the ledger takes"));
+        }
+        Ok(())
     }
 }
