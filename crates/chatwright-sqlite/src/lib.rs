@@ -1,5 +1,5 @@
-//! The storage ports of Chatwright over SQLite: chats, sessions, the directory, the configuration and blobs in one file, for
-//! one machine.
+//! The storage ports of Chatwright over SQLite: chats, sessions, the directory, the configuration, blobs and the ledger in one
+//! file, for one machine.
 //!
 //! One thread writes. It takes what waits in its queue into one transaction, with a savepoint for each commit, so that
 //! all of them share one sync of the disk, and answers when that transaction is durable. A few threads read. The file
@@ -37,6 +37,7 @@ mod columns;
 mod configs;
 mod directory;
 mod error;
+mod ledger;
 mod open;
 mod options;
 mod readers;
@@ -64,14 +65,14 @@ pub use options::{SqliteOptions, Synchronous};
 use readers::Readers;
 use writer::{Weight, Writer};
 
-/// Chats, sessions, the directory, the configuration and blobs in one SQLite file.
+/// Chats, sessions, the directory, the configuration, blobs and the ledger in one SQLite file.
 ///
 /// It is [`ChatStore`](chatwright_core::port::ChatStore) (S1–S14),
 /// [`SessionStore`](chatwright_core::port::SessionStore) (N1–N5),
 /// [`ChatDirectory`](chatwright_core::port::ChatDirectory) (C1–C3),
-/// [`ConfigStore`](chatwright_core::port::ConfigStore) and [`ConfigWriter`](chatwright_core::port::ConfigWriter) (F1–F6), and
-/// [`Blobs`](chatwright_core::port::Blobs) (A1–A8). Several processes of one machine may open the same
-/// file; a network file system is no place for it. The store's clock is the machine's.
+/// [`ConfigStore`](chatwright_core::port::ConfigStore) and [`ConfigWriter`](chatwright_core::port::ConfigWriter) (F1–F6),
+/// [`Blobs`](chatwright_core::port::Blobs) (A1–A8), and [`Ledger`](chatwright_core::port::Ledger) (G1–G9). Several processes of
+/// one machine may open the same file; a network file system is no place for it. The store's clock is the machine's.
 ///
 /// Cloning is cheap and gives another handle. When the last one is dropped, what waits is finished first and the file
 /// is closed, which blocks the thread that drops it: normally for milliseconds.

@@ -1,14 +1,14 @@
 //! Every list walks an index, in order, and touches nothing beyond its page.
 
 use chatwright_core::head::{HeadDraft, State};
-use chatwright_core::port::{ChatStore as _, DirectoryFilter, DirectoryPage};
-use chatwright_core::{Commit, Timestamp, UserId, limits};
+use chatwright_core::port::{ChatStore as _, DirectoryFilter, DirectoryPage, LedgerScope};
+use chatwright_core::{Commit, OrganizationId, Timestamp, UserId, limits};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::kit::{chat, drafts, head, index, run};
 use crate::writer::Weight;
-use crate::{SqliteStore, blobs, chats, configs, directory};
+use crate::{SqliteStore, blobs, chats, configs, directory, ledger};
 
 /// How SQLite means to answer, step by step.
 fn plan(sql: &str, values: Vec<Value>) -> Vec<String> {
@@ -61,6 +61,43 @@ fn a_blob_is_looked_for_without_its_bytes() {
     assert_eq!(has, ["SEARCH blob USING COVERING INDEX sqlite_autoindex_blob_1 (chat=? AND ref=?)"]);
     let of_chat = plan(blobs::OF_CHAT, vec![id()]);
     assert_eq!(of_chat, ["SEARCH blob USING INDEX sqlite_autoindex_blob_1 (chat=?)"]);
+}
+
+#[test]
+fn open_rows_of_the_ledger_are_found_in_their_index() {
+    let unclosed = plan(ledger::UNCLOSED, vec![9.into(), 0.into(), id(), 100.into()]);
+    assert_eq!(unclosed, ["SEARCH ledger USING INDEX ledger_open ((opened,id)>(?,?) AND opened<?)"]);
+}
+
+#[test]
+fn sums_of_the_ledger_touch_the_rows_of_the_narrowest_scope_and_the_period() {
+    let owner = UserId::new("ada").ok();
+    let organization = OrganizationId::new("acme").ok();
+    let chat = Some(chat(1));
+    let by = |index: &str, column: &str| {
+        format!("SEARCH ledger USING INDEX {index} ({column}opened>? AND opened<?)")
+    };
+    let all = LedgerScope::default();
+    for (scope, search) in [
+        (all.clone(), by("ledger_opened", "")),
+        (LedgerScope { owner: owner.clone(), ..all.clone() }, by("ledger_owner", "owner=? AND ")),
+        (
+            LedgerScope { organization: organization.clone(), ..all.clone() },
+            by("ledger_organization", "organization=? AND "),
+        ),
+        (LedgerScope { chat, ..all }, by("ledger_chat", "chat=? AND ")),
+        (
+            LedgerScope { owner: owner.clone(), organization: organization.clone(), chat: None },
+            by("ledger_owner", "owner=? AND "),
+        ),
+        (LedgerScope { owner, organization, chat }, by("ledger_chat", "chat=? AND ")),
+    ] {
+        let period = Timestamp::from_millis(1)..Timestamp::from_millis(2);
+        let (sql, values) = ledger::sums("", &scope, &period);
+        assert_eq!(plan(&sql, values), [search.as_str()]);
+        let (sql, values) = ledger::sums("model", &scope, &period);
+        assert_eq!(plan(&sql, values), [search.as_str(), "USE TEMP B-TREE FOR GROUP BY"]);
+    }
 }
 
 #[test]

@@ -10,14 +10,15 @@ use crate::error;
 pub(crate) const APPLICATION_ID: i32 = 0x4348_5752;
 
 /// Applied in this order, and never changed once released. `user_version` counts those that a file has.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/0001_chats_and_sessions.sql"),
     include_str!("../migrations/0002_config.sql"),
     include_str!("../migrations/0003_blobs.sql"),
+    include_str!("../migrations/0004_ledger.sql"),
 ];
 
 /// Read the first and the last row of every table and the edge of every index of the newest version.
-const PROBES: [&str; 18] = [
+const PROBES: [&str; 26] = [
     "SELECT * FROM chat ORDER BY no LIMIT 1",
     "SELECT * FROM chat ORDER BY no DESC LIMIT 1",
     "SELECT id FROM chat INDEXED BY sqlite_autoindex_chat_1 ORDER BY id LIMIT 1",
@@ -36,6 +37,15 @@ const PROBES: [&str; 18] = [
     "SELECT * FROM blob ORDER BY id LIMIT 1",
     "SELECT * FROM blob ORDER BY id DESC LIMIT 1",
     "SELECT chat, ref FROM blob INDEXED BY sqlite_autoindex_blob_1 ORDER BY chat, ref LIMIT 1",
+    "SELECT * FROM ledger ORDER BY no LIMIT 1",
+    "SELECT * FROM ledger ORDER BY no DESC LIMIT 1",
+    "SELECT id FROM ledger INDEXED BY sqlite_autoindex_ledger_1 ORDER BY id LIMIT 1",
+    "SELECT id FROM ledger INDEXED BY ledger_open WHERE closed IS NULL ORDER BY opened LIMIT 1",
+    "SELECT opened FROM ledger INDEXED BY ledger_opened ORDER BY opened LIMIT 1",
+    "SELECT owner FROM ledger INDEXED BY ledger_owner ORDER BY owner LIMIT 1",
+    "SELECT organization FROM ledger INDEXED BY ledger_organization
+        WHERE organization IS NOT NULL ORDER BY organization LIMIT 1",
+    "SELECT chat FROM ledger INDEXED BY ledger_chat ORDER BY chat LIMIT 1",
 ];
 
 /// What a file is.

@@ -7,9 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 
-use chatwright_core::Json;
 use chatwright_core::config::ConfigKey;
-use chatwright_core::port::{Blobs as _, ChatStore as _, ConfigWrite, ConfigWriter as _, StoreErrorKind};
+use chatwright_core::port::{
+    Blobs as _, ChatStore as _, ConfigWrite, ConfigWriter as _, Ledger as _, LedgerScope, Spent,
+    StoreErrorKind,
+};
+use chatwright_core::{Json, Timestamp};
 use chatwright_sqlite::{SqliteOptions, SqliteStore};
 use kit::{chat, commit, files, run};
 use rusqlite::Connection;
@@ -53,7 +56,7 @@ fn an_absent_file_and_an_empty_one_are_created_and_say_whose_they_are() {
     for _ in ["absent", "empty"] {
         written(&path);
         let bytes = fs::read(&path).expect("the set-up holds");
-        assert_eq!((&bytes[68..72], &bytes[60..64]), (&APPLICATION_ID[..], &[0, 0, 0, 3][..]));
+        assert_eq!((&bytes[68..72], &bytes[60..64]), (&APPLICATION_ID[..], &[0, 0, 0, 4][..]));
         assert_eq!(files(path.parent().expect("the set-up holds")).len(), 1, "a closed store is one file");
         fs::write(&path, "").expect("the set-up holds");
     }
@@ -169,7 +172,8 @@ fn a_file_of_an_older_version_is_brought_up_to_date_with_all_that_is_in_it() {
     let older = Connection::open(&path).expect("the set-up holds");
     older
         .execute_batch(
-            "DROP TABLE config; DROP TABLE config_version; DROP TABLE blob; PRAGMA user_version = 1",
+            "DROP TABLE config; DROP TABLE config_version; DROP TABLE blob; DROP TABLE ledger;
+            PRAGMA user_version = 1",
         )
         .expect("the set-up holds");
     let chats = |conn: &Connection| -> i64 {
@@ -183,6 +187,9 @@ fn a_file_of_an_older_version_is_brought_up_to_date_with_all_that_is_in_it() {
         let written = store.write_config(&key, 0, Some(&value));
         assert_eq!(written.await.expect("the tables are there"), ConfigWrite::Written(1));
         store.put(chat(1), b"bytes").await.expect("the table is there");
+        let (all, ever) =
+            (LedgerScope::default(), Timestamp::from_millis(0)..Timestamp::from_millis(i64::MAX));
+        assert_eq!(store.spent(&all, ever).await.expect("the table is there"), Spent::default());
         assert_eq!(store.check().await.expect("the set-up holds"), []);
     });
     let after = Connection::open(&path).expect("the set-up holds");
@@ -195,9 +202,9 @@ fn a_file_of_a_newer_version_is_refused() {
     let (_folder, path) = folder();
     written(&path);
     let newer = Connection::open(&path).expect("the set-up holds");
-    newer.execute_batch("PRAGMA user_version = 4; CREATE TABLE hologram (a)").expect("the set-up holds");
+    newer.execute_batch("PRAGMA user_version = 5; CREATE TABLE hologram (a)").expect("the set-up holds");
     drop(newer);
-    refused(&path, StoreErrorKind::Newer, "schema version 4");
+    refused(&path, StoreErrorKind::Newer, "schema version 5");
 }
 
 #[test]
@@ -253,6 +260,13 @@ fn a_damaged_schema_a_missing_index_and_an_unreadable_table_are_refused() {
         "config_version",
         "blob",
         "sqlite_autoindex_blob_1",
+        "ledger",
+        "sqlite_autoindex_ledger_1",
+        "ledger_open",
+        "ledger_opened",
+        "ledger_owner",
+        "ledger_organization",
+        "ledger_chat",
     ] {
         fs::write(&path, &bytes).expect("the set-up holds");
         let page = root(name);
@@ -267,7 +281,7 @@ fn a_damaged_schema_a_missing_index_and_an_unreadable_table_are_refused() {
         .expect("the set-up holds")
         .execute_batch("DROP INDEX chat_due")
         .expect("the set-up holds");
-    refused(&path, StoreErrorKind::Corrupt, "chat_due of schema version 3 is missing or altered");
+    refused(&path, StoreErrorKind::Corrupt, "chat_due of schema version 4 is missing or altered");
 }
 
 #[test]
