@@ -24,6 +24,7 @@
 //! | [`session_store!`] | [`SessionStore`](chatwright_core::port::SessionStore) | one whose clock runs |
 //! | [`config_store!`] | [`ConfigWriter`](chatwright_core::port::ConfigWriter) | one that its connections share, or `volatile` |
 //! | [`blobs!`] | [`Blobs`](chatwright_core::port::Blobs) | one that its connections share, or `volatile` |
+//! | [`ledger!`] | [`Ledger`](chatwright_core::port::Ledger) | one that its connections share, or `volatile` |
 //! | [`bus!`] | [`Bus`](chatwright_core::port::Bus) | a [`BusRig`](bus::BusRig), for example [`PlainBus`](bus::PlainBus) |
 //! | [`live_log!`] | [`LiveLog`](chatwright_core::port::LiveLog) | one in its writer's memory says `writer_memory` |
 //! | [`language_model!`] | [`LanguageModel`](chatwright_core::port::LanguageModel) | a [`ModelRig`](language_model::ModelRig) |
@@ -58,6 +59,7 @@ pub mod http_observer;
 #[allow(unused_qualifications, reason = "its macro needs the whole path")]
 pub mod ids;
 pub mod language_model;
+pub mod ledger;
 pub mod live_log;
 mod lossy_bus;
 pub mod model_resolver;

@@ -32,6 +32,10 @@ mod blobs {
     chatwright_conformance::blobs!(chatwright_memory::MemoryBlobs::new(), volatile);
 }
 
+mod ledger {
+    chatwright_conformance::ledger!(chatwright_memory::MemoryLedger::new(), volatile);
+}
+
 mod sessions {
     use std::sync::Arc;
 

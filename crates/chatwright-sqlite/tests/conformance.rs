@@ -27,3 +27,7 @@ mod blobs {
 mod configs {
     chatwright_conformance::config_store!(|dir| super::open(&dir));
 }
+
+mod ledger {
+    chatwright_conformance::ledger!(|dir| super::open(&dir));
+}
