@@ -222,8 +222,12 @@ impl Chats {
             return setting("rules.parallel_max", "it must be at least 1");
         }
         let registry = Registry::new(&ports.tools, &ports.client_tools)?;
-        let models =
-            Models::new(ports.models.clone(), ports.default_model.clone(), ports.configuration.clone())?;
+        let models = Models::new(
+            ports.models.clone(),
+            ports.model_configs.clone(),
+            ports.default_model.clone(),
+            ports.configuration.clone(),
+        )?;
         let time = StoreTime::new(Arc::clone(&ports.sessions), Arc::clone(&ports.clock));
         Ok(Self {
             deps: Arc::new(Deps {

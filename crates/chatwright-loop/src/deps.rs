@@ -3,6 +3,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chatwright_core::config::ModelConfig;
 use chatwright_core::port::{
     Blobs, Bus, ChatStore, Clock, Event, Ids, LanguageModel, Ledger, LiveLog, Observer, SessionStore, Tool,
 };
@@ -40,6 +41,8 @@ pub struct Ports {
     pub observers: Vec<Arc<dyn Observer>>,
     /// The models by the host's names for them.
     pub models: BTreeMap<Box<str>, Arc<dyn LanguageModel>>,
+    /// What a row of the configuration would say of these models, by the same names.
+    pub model_configs: BTreeMap<Box<str>, ModelConfig>,
     /// The name of the model of chats that name none.
     pub default_model: Option<Box<str>>,
     /// Models that are configured, and other settings. Without it there are those above.

@@ -26,7 +26,7 @@ pub struct Configuration {
 
 /// The models of this process.
 pub(crate) struct Models {
-    by_name: BTreeMap<Box<str>, Arc<dyn LanguageModel>>,
+    by_name: BTreeMap<Box<str>, Chosen>,
     default: Option<Box<str>>,
     configured: Option<ConfiguredModels>,
 }
@@ -128,11 +128,20 @@ pub(crate) enum NoModel {
 impl Models {
     pub(crate) fn new(
         by_name: BTreeMap<Box<str>, Arc<dyn LanguageModel>>,
+        mut configs: BTreeMap<Box<str>, ModelConfig>,
         default: Option<Box<str>>,
         configuration: Option<Configuration>,
     ) -> Result<Self, InvalidSetup> {
         if let Some(name) = default.clone().filter(|name| !by_name.contains_key(name)) {
             return Err(InvalidSetup::DefaultModel(name));
+        }
+        let by_name = by_name.into_iter().map(|(name, model)| {
+            let row = configs.remove(&name).map(|value| Configured { id: name.clone(), version: 1, value });
+            (name, Chosen { model, row: row.map(Arc::new) })
+        });
+        let by_name = by_name.collect();
+        if let Some(name) = configs.into_keys().next() {
+            return Err(InvalidSetup::UnknownModel(name));
         }
         let configured = configuration.map(|configuration| {
             let Configuration { configs, resolver } = configuration;
@@ -155,10 +164,7 @@ impl Models {
         name: Option<&str>,
         organization: &Option<OrganizationId>,
     ) -> Result<Chosen, NoModel> {
-        let registered = |name: &str| {
-            let model = Arc::clone(self.by_name.get(name)?);
-            Some(Chosen { model, row: None })
-        };
+        let registered = |name: &str| self.by_name.get(name).cloned();
         if let Some(chosen) = name.and_then(registered) {
             return Ok(chosen);
         }
@@ -311,7 +317,7 @@ mod tests {
             (name.into(), Arc::new(Named(ModelId { provider: "host".into(), model: name.into() })))
         };
         let by_name = [registered("both"), registered("first")].into();
-        Models::new(by_name, Some("first".into()), Some(configuration)).expect("valid")
+        Models::new(by_name, BTreeMap::new(), Some("first".into()), Some(configuration)).expect("valid")
     }
 
     #[tokio::test(start_paused = true)]

@@ -43,6 +43,9 @@ pub enum InvalidSetup {
     /// Two models have one name.
     #[error("two models are named {0:?}")]
     DuplicateModel(Box<str>),
+    /// A model is configured and not there.
+    #[error("{0:?} is configured and none of the models")]
+    UnknownModel(Box<str>),
     /// Two tools have one name.
     #[error("two tools are named {0:?}")]
     DuplicateTool(Box<str>),

@@ -2,8 +2,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chatwright_config::Configs;
+use chatwright_core::config::ModelConfig;
 use chatwright_core::port::{
-    Blobs, Bus, ChatStore, Clock, Ids, LanguageModel, LiveLog, ModelResolver, Observer, SessionStore, Tool,
+    Blobs, Bus, ChatStore, Clock, Ids, LanguageModel, Ledger, LiveLog, ModelResolver, Observer, SessionStore,
+    Tool,
 };
 use chatwright_core::tool::ToolSpec;
 use chatwright_loop::{Chats, Configuration, InvalidSetup, Ports, Settings, SystemClock, SystemIds};
@@ -35,6 +37,7 @@ impl Chatwright {
             observers: Vec::new(),
             models: BTreeMap::new(),
             default_model: None,
+            model_configs: BTreeMap::new(),
             ledger: None,
             configuration: None,
             tools: Vec::new(),
@@ -52,6 +55,29 @@ impl Builder {
         if self.ports.models.insert(name.clone(), Arc::new(model)).is_some() {
             self.duplicate_model = Some(name);
         }
+        self
+    }
+
+    /// Says of a model that was added under this name what a row of the configuration would say: its window, its prices, when its chats
+    /// are summarised, what its calls ask for.
+    ///
+    /// ```
+    /// use chatwright::core::config::ModelConfig;
+    ///
+    /// let mut config = ModelConfig::new("acme", "large");
+    /// config.context_window = Some(200_000);
+    /// config.prices = serde_json::from_str(r#"{"input": "3", "output": "15", "cache_read": "0.3"}"#)?;
+    /// # let _ = |builder: chatwright::Builder| builder.model_config("large", config);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn model_config(mut self, name: impl Into<Box<str>>, config: ModelConfig) -> Self {
+        self.ports.model_configs.insert(name.into(), config);
+        self
+    }
+
+    /// Sets where it is written down what was asked of models and what it cost. Then nothing is asked that could not be written down.
+    pub fn ledger(mut self, ledger: impl Ledger) -> Self {
+        self.ports.ledger = Some(Arc::new(ledger));
         self
     }
 
