@@ -47,6 +47,8 @@ pub struct Mark {
     recast: u64,
 }
 
+const WORD_FOR_WORD: &str = "[What the user said last, word for word:]";
+
 /// From where on a model is shown history.
 #[derive(Clone, Debug, PartialEq)]
 struct Anchor {
@@ -56,6 +58,8 @@ struct Anchor {
     from: Seq,
     /// What is shown in the place of older ones.
     summary: Vec<Part>,
+    /// What of them waits for an answer, word for word.
+    said: Vec<Part>,
 }
 
 /// One entry of history.
@@ -165,6 +169,11 @@ impl History {
         self.measured
     }
 
+    /// What a user said of what the newest summary covers and waited for an answer to then, word for word.
+    pub fn said(&self) -> &[Part] {
+        self.anchors.last().map_or(&[], |anchor| &anchor.said)
+    }
+
     /// The last record that was folded.
     pub fn through(&self) -> Seq {
         self.through
@@ -248,11 +257,16 @@ impl History {
             }
             Body::ContextCleared(cleared) => {
                 (self.recast, self.measured) = (self.recast + 1, None);
-                self.anchors.push(Anchor { seq: record.seq, from: cleared.from, summary: Vec::new() });
+                self.anchors.push(Anchor {
+                    seq: record.seq,
+                    from: cleared.from,
+                    summary: Vec::new(),
+                    said: Vec::new(),
+                });
             }
-            Body::ContextCompacted(ContextCompacted { from, summary, .. }) => {
+            Body::ContextCompacted(ContextCompacted { from, summary, said, .. }) => {
                 (self.recast, self.measured) = (self.recast + 1, None);
-                self.anchors.push(Anchor { seq: record.seq, from, summary });
+                self.anchors.push(Anchor { seq: record.seq, from, summary, said });
             }
             Body::PromptRepaired(PromptRepaired { repairs, .. }) => {
                 self.recast += 1;
@@ -419,7 +433,7 @@ impl History {
     fn shown(&self) -> Vec<(Seq, Message)> {
         let mut prompt = Vec::with_capacity(self.items.len());
         let outputs = outputs(&self.items);
-        let summary = self.anchors.last().filter(|anchor| !anchor.summary.is_empty());
+        let anchor = self.anchors.last().filter(|anchor| !anchor.summary.is_empty());
         let is_system = |at: &usize| matches!(self.items[*at].1, Item::System(_));
         let (system, rest): (Vec<usize>, Vec<usize>) = (0..self.items.len()).partition(is_system);
         let mut push = |seq: Seq, messages: Vec<Message>| {
@@ -428,8 +442,12 @@ impl History {
         for at in system {
             push(self.items[at].0, self.messages(at, &outputs));
         }
-        if let Some(Anchor { seq, summary, .. }) = summary {
-            let made = || vec![Message::new(Role::User, summary.clone())];
+        if let Some(Anchor { seq, summary, said, .. }) = anchor {
+            let made = || {
+                let heading = (!said.is_empty()).then(|| Part::text(WORD_FOR_WORD));
+                let content = summary.iter().cloned().chain(heading).chain(said.iter().cloned());
+                vec![Message::new(Role::User, content.collect())]
+            };
             push(*seq, self.stand_or(*seq, made));
         }
         for at in rest.into_iter().filter(|at| self.is_shown(self.items[*at].0)) {

@@ -529,6 +529,8 @@ pub struct Summary {
     pub from: Seq,
     /// What it says.
     pub content: Vec<Part>,
+    /// What a user said of what it covers and waits for an answer to, word for word.
+    pub said: Vec<Part>,
     /// Estimated tokens of the prompt before.
     pub tokens_before: Option<u64>,
     /// Estimated tokens of the prompt afterwards.

@@ -380,6 +380,7 @@ fn compacted(change: &mut Change<'_>, session: SessionId, compacted: &Compacted)
                 _ => CompactionTrigger::Requested,
             }),
             summary: summary.content.clone(),
+            said: summary.said.clone(),
             tokens_before: summary.tokens_before,
             tokens_after: summary.tokens_after,
         })?;

@@ -315,7 +315,14 @@ fn input(table: &mut Table, (kind, what, end): (u8, u8, u8)) -> Input {
             let from = user.expect("a chat begins with one").seq;
             let covers_to = Seq::new(from.get() - 1);
             let content = vec![Part::text("in short")];
-            let summary = Summary { covers_to, from, content, tokens_before: None, tokens_after: None };
+            let summary = Summary {
+                covers_to,
+                from,
+                content,
+                said: Vec::new(),
+                tokens_before: None,
+                tokens_after: None,
+            };
             let (summary, report, next) =
                 ((what % 3 != 0).then_some(summary), Report::default(), table.next());
             work(Work::Compacted(Box::new(Compacted { summary, report, off: 0, next })))

@@ -257,7 +257,14 @@ fn inputs(act: Act, table: &mut Table) -> Vec<Input> {
         Act::Compacted => {
             let (covers_to, from) = (Seq::new(1), Seq::new(2));
             let content = vec![Part::text("They spoke.")];
-            let summary = Summary { covers_to, from, content, tokens_before: None, tokens_after: None };
+            let summary = Summary {
+                covers_to,
+                from,
+                content,
+                said: Vec::new(),
+                tokens_before: None,
+                tokens_after: None,
+            };
             for summary in [None, Some(summary)] {
                 let (report, next) = (Report::default(), table.next());
                 works.push(Work::Compacted(Box::new(Compacted { summary, report, off: 0, next })));

@@ -310,7 +310,14 @@ fn a_receipt_found_in_the_log_is_the_first_receipt() {
 fn a_prompt_that_is_too_large_is_made_smaller_once_before_the_next_answer() {
     let summary = |table: &mut Table| {
         let (covers_to, from, content) = (Seq::new(1), Seq::new(2), vec![Part::text("in short")]);
-        let summary = Some(Summary { covers_to, from, content, tokens_before: None, tokens_after: None });
+        let summary = Some(Summary {
+            covers_to,
+            from,
+            content,
+            said: Vec::new(),
+            tokens_before: None,
+            tokens_after: None,
+        });
         Work::Compacted(Box::new(Compacted {
             summary,
             report: Report::default(),

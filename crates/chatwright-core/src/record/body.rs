@@ -753,6 +753,9 @@ pub struct ContextCompacted {
     pub trigger: Option<CompactionTrigger>,
     /// The summary.
     pub summary: Vec<Part>,
+    /// What a user said of what it covers and waits for an answer to, word for word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub said: Vec<Part>,
     /// Estimated tokens of the prompt before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_before: Option<u64>,

@@ -467,6 +467,7 @@ impl World {
                     covers_to: Seq::new(from.get() - 1),
                     from,
                     content: vec![Part::text("in short")],
+                    said: Vec::new(),
                     tokens_before: None,
                     tokens_after: None,
                 };

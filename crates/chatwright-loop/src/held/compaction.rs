@@ -7,7 +7,7 @@ use chatwright_core::error::{Advice, Verdict};
 use chatwright_core::head::{Compact, OpenGen};
 use chatwright_core::message::CHUNK_BYTES;
 use chatwright_core::model::{FinishReason, Message, ModelCall, Role, ToolChoice};
-use chatwright_engine::{Compacted, Item, Report, Summary, Work};
+use chatwright_engine::{Compacted, Item, Report, Summary, Work, calls};
 
 use super::Held;
 use crate::blobs::cut;
@@ -25,8 +25,6 @@ const INSTRUCTION: &str = "Summarise the conversation above for yourself: it wil
 const STANDS_FOR: &str =
     "[The conversation before this point was replaced by the summary of it that you wrote. Go on from it.]";
 
-const WORD_FOR_WORD: &str = "[What the user said last, word for word:]";
-
 /// Tokens that are kept word for word where no window is known.
 const KEPT_TOKENS: u64 = 16_000;
 /// The part of a window that is kept word for word.
@@ -34,7 +32,9 @@ const KEPT_SHARE: u64 = 5;
 /// Most bytes of a summary.
 const SUMMARY_BYTES_MAX: usize = 256 * 1024;
 /// How long a text of the prompt of a summary may be, where the whole is too large: each time shorter.
-const SHORTENED: [usize; 3] = [16 * 1024, 4 * 1024, 512];
+const TEXT_BYTES_MAX: [usize; 4] = [16 * 1024, 4 * 1024, 1024, 256];
+/// How often a provider that does not take the prompt of a summary gets one of half the length.
+const SHORTENED_MAX: usize = 3;
 
 /// What a summary stands for.
 #[derive(Debug, PartialEq)]
@@ -48,12 +48,19 @@ struct Cover {
 }
 
 /// What of the entries that a model is shown a summary covers, if as many bytes are kept word for word: the last message of a user
-/// with all that came after it, and of a turn that is longer its newest steps.
-fn cover(items: &[&(Seq, Item)], next: Seq, keep: usize) -> Option<Cover> {
-    let asked = items.iter().rposition(|(_, item)| matches!(item, Item::User(_)))?;
-    let mut kept = items.len();
-    let mut bytes = 0_usize;
-    for (at, (_, item)) in items.iter().enumerate().skip(asked).rev() {
+/// with all that came after it, and of a turn that is longer its newest steps. `said` is what waited for an answer before these entries.
+fn cover(items: &[&(Seq, Item)], said: &[Part], next: Seq, keep: usize) -> Option<Cover> {
+    let is_user = |item: &Item| matches!(item, Item::User(_));
+    let is_answer =
+        |item: &Item| matches!(item, Item::Assistant(answer) if calls(&answer.content).next().is_none());
+    let answer = items.iter().rposition(|(_, item)| is_answer(item));
+    // The first message that waits for its answer, or the last one that has it.
+    let behind = answer.map_or(0, |answer| answer + 1);
+    let waits = (behind..items.len()).find(|&at| is_user(&items[at].1));
+    let asked = waits.or_else(|| items.iter().rposition(|(_, item)| is_user(item)));
+    let begin = asked.unwrap_or(0);
+    let (mut kept, mut bytes) = (items.len(), 0_usize);
+    for (at, (_, item)) in items.iter().enumerate().skip(begin).rev() {
         bytes = bytes.saturating_add(size(item));
         if bytes > keep {
             break;
@@ -63,22 +70,15 @@ fn cover(items: &[&(Seq, Item)], next: Seq, keep: usize) -> Option<Cover> {
             kept = at;
         }
     }
-    // The first of several messages that wait for one answer.
-    let users = items[..asked].iter().rev().take_while(|(_, item)| matches!(item, Item::User(_)));
-    let waits = asked - users.count();
-    let answered = |range: &[&(Seq, Item)]| range.iter().any(|(_, item)| matches!(item, Item::Assistant(_)));
-    if kept <= asked && answered(&items[..waits]) {
-        return Some(Cover { to: items[waits - 1].0, from: items[waits].0, said: Vec::new() });
-    }
     let covered = &items[..kept];
-    if !answered(covered) {
-        return None;
-    }
-    let said = items[waits..=asked].iter().flat_map(|(_, item)| match item {
-        Item::User(message) => message.content.clone(),
-        _ => Vec::new(),
+    // Nothing else is worth a request.
+    covered.iter().find(|(_, item)| matches!(item, Item::Assistant(_)))?;
+    let older = if items[..begin].iter().any(|(_, item)| is_answer(item)) { &[] } else { said };
+    let newer = covered.iter().skip(begin).filter_map(|(_, item)| match item {
+        Item::User(message) => Some(&message.content),
+        _ => None,
     });
-    let said = said.collect();
+    let said = older.iter().chain(newer.flatten()).cloned().collect();
     let from = items.get(kept).map_or(next, |(seq, _)| *seq);
     Some(Cover { to: covered.last()?.0, from, said })
 }
@@ -97,14 +97,15 @@ fn size(item: &Item) -> usize {
 }
 
 impl Held {
-    /// Where a provider did not take the prompt, less is kept: nobody knows how much less it takes.
+    /// Of a prompt that a provider did not take, a quarter at most is kept: nobody knows how much it takes.
     fn cover(&self, window: Option<u64>, too_large: bool) -> Option<Cover> {
         let keep = window.map_or(KEPT_TOKENS, |window| window / KEPT_SHARE);
-        let keep = if too_large { keep / 4 } else { keep };
+        let keep = tokens::in_bytes(keep);
+        let keep = if too_large { keep.min(self.prompt_bytes() / 4) } else { keep };
         let from = self.chat.state.context_from;
         let shown = self.history.items().iter().filter(|(seq, _)| *seq >= from);
         let items: Vec<_> = shown.filter(|(_, item)| !matches!(item, Item::System(_))).collect();
-        cover(&items, self.chat.head.last_seq.next(), tokens::in_bytes(keep))
+        cover(&items, self.history.said(), self.chat.head.last_seq.next(), keep)
     }
 
     /// Whether there is something that a summary could stand for.
@@ -120,33 +121,31 @@ impl Held {
     /// The whole prompt, and then what to do with it. Where the model is that of the chat, its tools are there as they always are, so
     /// that the provider finds the prompt in its cache.
     pub(super) fn summary_call(&self, messages: Vec<Message>, chosen: &Chosen, is_own: bool) -> ModelCall {
-        let fits = |messages: &[Message]| {
-            // Room for the summary itself, and for what was counted wrong.
-            let room = chosen.window().map(|window| tokens::in_bytes(window / 10 * 8));
-            room.is_none_or(|room| tokens::bytes_of(messages) <= room)
-        };
-        let (mut prompt, mut shortened) = (messages, self.shortened);
-        if shortened == 0 && !fits(&prompt) {
-            shortened = 1;
+        let whole = tokens::bytes_of(&messages);
+        // Room for the summary itself, and for what was counted wrong.
+        let room = chosen.window().map_or(usize::MAX, |window| {
+            let bytes = whole as u128 * u128::from(window) * 9 / 10 / u128::from(self.prompt_tokens().max(1));
+            usize::try_from(bytes).unwrap_or(usize::MAX)
+        });
+        let room = room.min(whole >> self.shortened);
+        let fits = |messages: &[Message]| tokens::bytes_of(messages) <= room;
+        let is_whole = fits(&messages);
+        let mut prompt = messages;
+        for max in TEXT_BYTES_MAX {
+            if fits(&prompt) {
+                break;
+            }
+            prompt = prompt.iter().map(|message| shorter(message, max)).collect();
         }
-        if shortened > 0 {
-            let mut all = prompt.clone();
-            for level in shortened..=SHORTENED.len() {
-                prompt = all.iter().map(|message| shorter(message, SHORTENED[level - 1])).collect();
-                if fits(&prompt) {
-                    break;
-                }
-            }
-            // The oldest are left out at last; what is torn by that is repaired.
-            while !fits(&prompt) && prompt.len() > 8 {
-                all = prompt.split_off(prompt.len() / 2);
-                prompt.retain(|message| message.role == Role::System);
-                prompt.append(&mut all);
-            }
+        // The oldest are left out at last; what is torn by that is repaired.
+        while !fits(&prompt) && prompt.len() > 8 {
+            let newer = prompt.split_off(prompt.len() / 2);
+            prompt.retain(|message| message.role == Role::System);
+            prompt.extend(newer);
         }
         prompt.push(Message::new(Role::User, vec![Part::text(INSTRUCTION)]));
         let mut call = ModelCall::new(prompt);
-        if is_own && shortened == 0 {
+        if is_own && is_whole {
             call.tools = self.deps.registry.definitions(&self.history);
             call.tool_choice = (!call.tools.is_empty()).then_some(ToolChoice::None);
         }
@@ -158,7 +157,7 @@ impl Held {
 
     /// A provider that does not take the prompt of a summary gets a shorter one, as often as there is one.
     pub(super) fn shortens(&mut self, verdict: Verdict) -> Verdict {
-        if verdict.advice != Advice::CompactThenRetry || self.shortened >= SHORTENED.len() {
+        if verdict.advice != Advice::CompactThenRetry || self.shortened >= SHORTENED_MAX {
             return verdict;
         }
         self.shortened += 1;
@@ -194,15 +193,12 @@ impl Held {
         let Some(Cover { to: covers_to, from, said }) = self.cover(window, self.is_too_large()) else {
             return Ok(None);
         };
-        let mut content = vec![Part::text(format!("{STANDS_FOR}\n\n{}", cut(&text, SUMMARY_BYTES_MAX, "")))];
-        if !said.is_empty() {
-            content.push(Part::text(WORD_FOR_WORD));
-            content.extend(whole(said));
-        }
+        let content = vec![Part::text(format!("{STANDS_FOR}\n\n{}", cut(&text, SUMMARY_BYTES_MAX, "")))];
+        let said = whole(said);
         let kept = self.history.items().iter().filter(|(seq, _)| *seq >= from).map(|(_, item)| size(item));
-        let after = content.iter().map(tokens::bytes).chain(kept).sum();
+        let after = content.iter().chain(&said).map(tokens::bytes).chain(kept).sum();
         let (tokens_before, tokens_after) = (Some(self.prompt_tokens()), Some(tokens::of_bytes(after)));
-        Ok(Some(Summary { covers_to, from, content, tokens_before, tokens_after }))
+        Ok(Some(Summary { covers_to, from, content, said, tokens_before, tokens_after }))
     }
 }
 

@@ -101,6 +101,11 @@ impl Held {
         Ok(self.prompt.sent.clone())
     }
 
+    /// How much text the prompt that was built last has.
+    pub(super) fn prompt_bytes(&self) -> usize {
+        self.prompt.bytes
+    }
+
     /// About how many tokens the prompt that was built last has: what the provider counted of it, and the rest by its length.
     pub(super) fn prompt_tokens(&self) -> u64 {
         let sent = self.prompt.sent.messages();

@@ -237,7 +237,7 @@ impl World {
             ids: Arc::new(SeededIds::new(seed)),
             observers: Vec::new(),
             models: [("rule".into(), model)].into(),
-            model_configs: BTreeMap::new(),
+            model_configs: Default::default(),
             ledger: None,
             configuration: None,
             default_model: Some("rule".into()),

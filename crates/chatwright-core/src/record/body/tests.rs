@@ -235,6 +235,7 @@ fn samples() -> Vec<Body> {
             from: Seq::new(9),
             trigger: Some(CompactionTrigger::TooLarge),
             summary: text("They spoke of engines."),
+            said: text("And brakes?"),
             tokens_before: Some(90_000),
             tokens_after: Some(4_000),
         }
