@@ -1,17 +1,21 @@
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use chatwright_core::config::{ConfigKey, ConfigKind, ConfigRow};
 use chatwright_core::port::{
-    Blobs, ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, StoreError,
+    Blobs, ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, Ledger,
+    LedgerClosed, LedgerClosing, LedgerEntry, LedgerLine, LedgerScope, Spent, StoreError,
 };
-use chatwright_core::{BlobRef, ChatId, Commit, Head, Json, Record, Revision, Seq, SessionId};
+use chatwright_core::{
+    BlobRef, ChatId, Commit, Head, Json, OpId, Record, Revision, Seq, SessionId, Timestamp,
+};
 
 /// A store that counts its calls.
 #[derive(Debug)]
 pub struct Counting<S> {
     inner: S,
-    calls: [AtomicU64; 13],
+    calls: [AtomicU64; 18],
 }
 
 /// How often each method was called.
@@ -43,6 +47,16 @@ pub struct Calls {
     pub get: u64,
     /// Calls of `delete_chat`.
     pub delete_chat: u64,
+    /// Calls of `open`.
+    pub open: u64,
+    /// Calls of `close`.
+    pub close: u64,
+    /// Calls of `unclosed`.
+    pub unclosed: u64,
+    /// Calls of `spent`.
+    pub spent: u64,
+    /// Calls of `report`.
+    pub report: u64,
 }
 
 impl<S> Counting<S> {
@@ -67,6 +81,11 @@ impl<S> Counting<S> {
             put,
             get,
             delete_chat,
+            open,
+            close,
+            unclosed,
+            spent,
+            report,
         ] = self.calls.each_ref().map(|count| count.load(Ordering::Relaxed));
         Calls {
             head,
@@ -82,6 +101,11 @@ impl<S> Counting<S> {
             put,
             get,
             delete_chat,
+            open,
+            close,
+            unclosed,
+            spent,
+            report,
         }
     }
 
@@ -167,5 +191,37 @@ impl<S: Blobs> Blobs for Counting<S> {
 
     async fn delete_chat(&self, chat: ChatId) -> Result<(), StoreError> {
         self.count(12).delete_chat(chat).await
+    }
+}
+
+#[async_trait]
+impl<S: Ledger> Ledger for Counting<S> {
+    async fn open(&self, entry: &LedgerEntry) -> Result<(), StoreError> {
+        self.count(13).open(entry).await
+    }
+
+    async fn close(&self, id: OpId, closing: &LedgerClosing) -> Result<LedgerClosed, StoreError> {
+        self.count(14).close(id, closing).await
+    }
+
+    async fn unclosed(
+        &self,
+        before: Timestamp,
+        after: Option<(Timestamp, OpId)>,
+        limit: usize,
+    ) -> Result<Vec<LedgerEntry>, StoreError> {
+        self.count(15).unclosed(before, after, limit).await
+    }
+
+    async fn spent(&self, scope: &LedgerScope, period: Range<Timestamp>) -> Result<Spent, StoreError> {
+        self.count(16).spent(scope, period).await
+    }
+
+    async fn report(
+        &self,
+        scope: &LedgerScope,
+        period: Range<Timestamp>,
+    ) -> Result<Vec<LedgerLine>, StoreError> {
+        self.count(17).report(scope, period).await
     }
 }

@@ -1,19 +1,23 @@
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chatwright_core::config::{ConfigKey, ConfigKind, ConfigRow};
 use chatwright_core::port::{
-    Blobs, ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, StoreError,
-    StoreErrorKind,
+    Blobs, ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, Ledger,
+    LedgerClosed, LedgerClosing, LedgerEntry, LedgerLine, LedgerScope, Spent, StoreError, StoreErrorKind,
 };
-use chatwright_core::{BlobRef, ChatId, Commit, Head, Json, Record, Revision, Seq, SessionId};
+use chatwright_core::{
+    BlobRef, ChatId, Commit, Head, Json, OpId, Record, Revision, Seq, SessionId, Timestamp,
+};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::Chance;
 
 /// A store that fails by chance: before the work, after it, or so that the work happens later than the answer. All
-/// three are what a caller must expect of [`CommitError::Store`], and of an error of a write of the configuration or of a blob.
+/// three are what a caller must expect of [`CommitError::Store`], and of an error of a write of the configuration, of a blob or
+/// of the ledger.
 pub struct Flaky<S> {
     inner: Arc<S>,
     rates: FlakyRates,
@@ -165,6 +169,46 @@ impl<S: Blobs> Blobs for Flaky<S> {
 
     async fn delete_chat(&self, chat: ChatId) -> Result<(), StoreError> {
         self.read(self.inner.delete_chat(chat)).await
+    }
+}
+
+#[async_trait]
+impl<S: Ledger> Ledger for Flaky<S> {
+    async fn open(&self, entry: &LedgerEntry) -> Result<(), StoreError> {
+        let later = |inner: Arc<S>| -> BoxFuture<'static, ()> {
+            let entry = entry.clone();
+            Box::pin(async move { drop(inner.open(&entry).await) })
+        };
+        self.write(self.inner.open(entry), later).await
+    }
+
+    async fn close(&self, id: OpId, closing: &LedgerClosing) -> Result<LedgerClosed, StoreError> {
+        let later = |inner: Arc<S>| -> BoxFuture<'static, ()> {
+            let closing = closing.clone();
+            Box::pin(async move { drop(inner.close(id, &closing).await) })
+        };
+        self.write(self.inner.close(id, closing), later).await
+    }
+
+    async fn unclosed(
+        &self,
+        before: Timestamp,
+        after: Option<(Timestamp, OpId)>,
+        limit: usize,
+    ) -> Result<Vec<LedgerEntry>, StoreError> {
+        self.read(self.inner.unclosed(before, after, limit)).await
+    }
+
+    async fn spent(&self, scope: &LedgerScope, period: Range<Timestamp>) -> Result<Spent, StoreError> {
+        self.read(self.inner.spent(scope, period)).await
+    }
+
+    async fn report(
+        &self,
+        scope: &LedgerScope,
+        period: Range<Timestamp>,
+    ) -> Result<Vec<LedgerLine>, StoreError> {
+        self.read(self.inner.report(scope, period)).await
     }
 }
 

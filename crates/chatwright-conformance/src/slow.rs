@@ -1,11 +1,15 @@
+use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chatwright_core::config::{ConfigKey, ConfigKind, ConfigRow};
 use chatwright_core::port::{
-    Blobs, ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, StoreError,
+    Blobs, ChatStore, CommitError, ConfigStore, ConfigWrite, ConfigWriter, Due, DueAfter, Ledger,
+    LedgerClosed, LedgerClosing, LedgerEntry, LedgerLine, LedgerScope, Spent, StoreError,
 };
-use chatwright_core::{BlobRef, ChatId, Commit, Head, Json, Record, Revision, Seq, SessionId};
+use chatwright_core::{
+    BlobRef, ChatId, Commit, Head, Json, OpId, Record, Revision, Seq, SessionId, Timestamp,
+};
 
 use crate::Chance;
 
@@ -110,5 +114,37 @@ impl<S: Blobs> Blobs for Slow<S> {
 
     async fn delete_chat(&self, chat: ChatId) -> Result<(), StoreError> {
         self.around(self.inner.delete_chat(chat)).await
+    }
+}
+
+#[async_trait]
+impl<S: Ledger> Ledger for Slow<S> {
+    async fn open(&self, entry: &LedgerEntry) -> Result<(), StoreError> {
+        self.around(self.inner.open(entry)).await
+    }
+
+    async fn close(&self, id: OpId, closing: &LedgerClosing) -> Result<LedgerClosed, StoreError> {
+        self.around(self.inner.close(id, closing)).await
+    }
+
+    async fn unclosed(
+        &self,
+        before: Timestamp,
+        after: Option<(Timestamp, OpId)>,
+        limit: usize,
+    ) -> Result<Vec<LedgerEntry>, StoreError> {
+        self.around(self.inner.unclosed(before, after, limit)).await
+    }
+
+    async fn spent(&self, scope: &LedgerScope, period: Range<Timestamp>) -> Result<Spent, StoreError> {
+        self.around(self.inner.spent(scope, period)).await
+    }
+
+    async fn report(
+        &self,
+        scope: &LedgerScope,
+        period: Range<Timestamp>,
+    ) -> Result<Vec<LedgerLine>, StoreError> {
+        self.around(self.inner.report(scope, period)).await
     }
 }
