@@ -196,7 +196,7 @@ pub(super) async fn g3_what_is_over_its_bound_is_refused_and_changes_nothing(sub
         for (id, closing) in [(open.id, known(&desk, charge)), (estimated.id, known(&desk, charge))] {
             let refused = book.store.close(id, &closing).await.map_err(|error| error.kind());
             assert_eq!(refused, Err(StoreErrorKind::Invalid), "{CLAUSE}: closing with {charge:?}");
-            assert_eq!(book.unclosed(&desk).await, [open.clone()], "{CLAUSE}: open rows after a refusal");
+            book.lists(&desk, &[&open], "after a refusal").await;
         }
     }
     book.spends(&desk, spent, "after refusals").await;

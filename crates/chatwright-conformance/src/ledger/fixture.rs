@@ -214,6 +214,13 @@ impl Book {
         self.listed(desk, desk.at(SPAN_MS), PAGE_ITEMS_MAX).await
     }
 
+    /// These of the test's own rows are open, and no others.
+    pub(super) async fn lists(&self, desk: &Desk, rows: &[&LedgerEntry], what: &str) {
+        let found = self.unclosed(desk).await;
+        let found: Vec<&LedgerEntry> = found.iter().collect();
+        assert_eq!(found, rows, "{}: {what}: open rows", self.clause);
+    }
+
     /// Leaves no open row in a shared database.
     pub(super) async fn clear(&self, desk: &Desk) {
         for entry in self.unclosed(desk).await {
