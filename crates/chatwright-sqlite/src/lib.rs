@@ -78,7 +78,7 @@ use writer::{Weight, Writer};
 /// is closed, which blocks the thread that drops it: normally for milliseconds.
 ///
 /// A purge (S14) overwrites what it removes and empties the write-ahead log. If somebody reads at that moment, the log
-/// is emptied after a later write, or when the file is closed.
+/// is emptied after a later write, or when the file is closed. Rows of the ledger stay (G9).
 #[derive(Clone)]
 pub struct SqliteStore(Arc<Inner>);
 
