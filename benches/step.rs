@@ -9,13 +9,13 @@ use std::time::Duration;
 use chatwright_benches::{Bench, median, per_second};
 use chatwright_core::content::{Output, Part};
 use chatwright_core::head::{ClientType, KeyHash, Labels, Title};
-use chatwright_core::model::{FinishReason, ModelId, Usage};
+use chatwright_core::model::{FinishReason, ModelId};
 use chatwright_core::record::{CallResult, ResultOrigin};
 use chatwright_core::tool::Effect;
 use chatwright_core::{ChatId, MessageId, OpId, QueueId, SessionId, Timestamp, UserId, Uuid};
 use chatwright_engine::{
-    Answer, Busy, Chat, Claim, Command, Create, Fence, History, Input, Next, Plan, Planned, Rules, Send,
-    Work, calls, step,
+    Answer, Busy, Chat, Claim, Command, Create, Fence, History, Input, Next, Plan, Planned, Report, Rules,
+    Send, Work, calls, step,
 };
 
 const CHAT: ChatId = ChatId::from_uuid(Uuid::from_u128(1));

@@ -22,6 +22,7 @@ use crate::deps::{Deps, Ports};
 use crate::events::{EventSources, EventStream, EventsError, events};
 use crate::feed::Failed;
 use crate::held;
+use crate::meter::Late;
 use crate::models::{Models, NoModel};
 use crate::registry::{InvalidSetup, Registry};
 use crate::store_time::StoreTime;
@@ -238,6 +239,7 @@ impl Chats {
                 settings,
                 calls: Calls::default(),
                 gates: Gates::new(),
+                late: Late::default(),
             }),
         })
     }

@@ -13,6 +13,7 @@ use chatwright_retry::Gates;
 
 use crate::Settings;
 use crate::calls::Calls;
+use crate::meter::Late;
 use crate::models::{Configuration, Models};
 use crate::registry::Registry;
 use crate::store_time::StoreTime;
@@ -62,6 +63,7 @@ pub(crate) struct Deps {
     pub(crate) settings: Settings,
     pub(crate) calls: Calls,
     pub(crate) gates: Gates,
+    pub(crate) late: Late,
 }
 
 impl Deps {

@@ -4,6 +4,7 @@
 //! seals the gen, so that a process that dies in between has lost nothing that it knew. What nobody closes is closed with its
 //! estimate after a while.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use chatwright_core::port::{
 };
 use chatwright_core::{ChatId, Gen, OpId, Timestamp, limits};
 use chatwright_engine::Report;
-use tokio::time::{sleep, timeout};
+use parking_lot::Mutex;
+use tokio::time::timeout;
 
 use crate::deps::{Deps, soon};
 use crate::models::Chosen;
@@ -26,8 +28,8 @@ use crate::tokens;
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// How long after the longest attempt a row that is still open has lost its process.
 const LOST_AFTER: Duration = Duration::from_secs(5 * 60);
-/// How often a close that did not land is tried again, a second later than the time before.
-const CLOSES_MAX: u32 = 20;
+/// Most closings that wait for the ledger.
+const LATE_MAX: usize = 10_000;
 /// Most bytes of a warning that is kept, and most warnings.
 const WARNING_BYTES_MAX: usize = 300;
 const WARNINGS_MAX: usize = 8;
@@ -102,7 +104,7 @@ impl Meter {
         Report { usage, estimated, prices: self.prices.as_ref().map(|(_, version)| *version), warnings }
     }
 
-    /// Writes down what became of it. What does not land soon is tried again beside everything else.
+    /// Writes down what became of it. What does not land soon is tried again by the worker.
     pub(crate) async fn close(&self, report: &Report, end: LedgerEnd) {
         let Some(ledger) = self.deps.ports.ledger.clone() else { return };
         let at = soon(self.deps.time.now()).await.and_then(Result::ok);
@@ -110,7 +112,7 @@ impl Meter {
         let charge = self.charge(report.usage);
         let closing = LedgerClosing { at, end, estimated: report.estimated, charge };
         if !close(&*ledger, self.id, &closing).await {
-            tokio::spawn(insist(ledger, self.id, closing));
+            self.deps.late.add(self.id, closing);
         }
     }
 }
@@ -126,14 +128,32 @@ async fn close(ledger: &dyn Ledger, id: OpId, closing: &LedgerClosing) -> bool {
     }
 }
 
-async fn insist(ledger: Arc<dyn Ledger>, id: OpId, closing: LedgerClosing) {
-    for n in 1..=CLOSES_MAX {
-        sleep(Duration::from_secs(u64::from(n))).await;
-        if close(&*ledger, id, &closing).await {
-            return;
+/// Closings that did not land, oldest first. They stay in this process: if it ends before they land, the rows keep their estimates.
+#[derive(Default)]
+pub(crate) struct Late(Mutex<VecDeque<(OpId, LedgerClosing)>>);
+
+impl Late {
+    fn add(&self, id: OpId, closing: LedgerClosing) {
+        let mut late = self.0.lock();
+        late.push_back((id, closing));
+        if late.len() > LATE_MAX
+            && let Some((id, closing)) = late.pop_front()
+        {
+            tracing::error!(request = %id, ?closing, "the ledger does not learn what a request took");
         }
     }
-    tracing::error!(request = %id, ?closing, "the ledger does not learn what a request took; it keeps its estimate");
+}
+
+/// Tries closings again that did not land, until one does not land this time either.
+pub(crate) async fn catch_up(deps: &Deps) {
+    let Some(ledger) = &deps.ports.ledger else { return };
+    while let Some((id, closing)) = { deps.late.0.lock().front().cloned() } {
+        if !close(&**ledger, id, &closing).await {
+            return;
+        }
+        // Somebody else may have been as fast: both have closed the same.
+        deps.late.0.lock().retain(|(other, _)| *other != id);
+    }
 }
 
 /// Closes what processes that are gone have left open.

@@ -74,6 +74,7 @@ impl Worker {
             let over = shift.work(&mut local, &mut shutdown).await;
             if over {
                 shift.drain().await;
+                let _ = timeout(PATIENCE, meter::catch_up(&self.deps)).await;
                 if let Ok(Err(error)) = timeout(PATIENCE, self.deps.ports.sessions.end(session)).await {
                     tracing::debug!(%session, %error, "a session was not ended; it will expire");
                 }
@@ -223,6 +224,7 @@ impl Shift {
         if let Err(error) = self.bury().await {
             tracing::debug!(%error, "dead sessions could not be looked after");
         }
+        meter::catch_up(&self.deps).await;
         if self.swept.elapsed() >= SWEEP_EVERY {
             self.swept = Instant::now();
             if let Err(error) = meter::sweep(&self.deps).await {

@@ -98,7 +98,7 @@ impl Held {
             match self.meanwhile(open, deps.models.choose(Some(name), &organization)).await? {
                 Ok(other) => summariser = Some(other),
                 Err(error) => {
-                    tracing::warn!(chat = %self.id, %error, "the model of the chat writes its summaries itself")
+                    tracing::warn!(chat = %self.id, %error, "the model of the chat writes its summaries itself");
                 }
             }
         }
