@@ -16,7 +16,7 @@ mod text;
 mod transcript;
 
 pub use preview::{Preview, fold};
-pub use transcript::{CallAnswer, Message, Pending, QueueItem, Transcript};
+pub use transcript::{CallAnswer, Compaction, Message, Pending, QueueItem, Transcript};
 
 use std::cmp::Ordering;
 

@@ -33,6 +33,10 @@ fn words(message: &Message) -> String {
         Role::Tool => "tool",
     };
     let text = |part: &Part| match part {
+        // Without what the loop says to the model between brackets.
+        Part::Text { text, .. } if text.starts_with('[') => {
+            text.split_once("]\n\n").map(|(_, rest)| rest.to_owned()).unwrap_or_default()
+        }
         Part::Text { text, .. } => text.clone(),
         Part::ToolResult { output: Output::Text { text } | Output::Error { text }, .. } => text.clone(),
         Part::ToolCall { name, .. } => format!("<{name}>"),

@@ -1,5 +1,5 @@
 use super::View;
-use super::transcript::{CallAnswer, Message, QueueItem};
+use super::transcript::{CallAnswer, Compaction, Message, QueueItem};
 use crate::content::Part;
 use crate::message::whole;
 use crate::model::Role;
@@ -36,6 +36,14 @@ impl View {
             Body::AttemptStarted(_) | Body::TurnEnded(_) | Body::ChatError(_) => self.shown.retry = None,
             Body::ToolResults(results) => self.results(seq, results),
             Body::HistoryCut(cut) => self.shown.cut(cut.from),
+            Body::ContextCompacted(compacted) => self.shown.compactions.push(Compaction {
+                seq,
+                trigger: compacted.trigger,
+                from: compacted.from,
+                summary: compacted.summary,
+                tokens_before: compacted.tokens_before,
+                tokens_after: compacted.tokens_after,
+            }),
             Body::QueueAdded(added) => self.queue_added(new, added),
             Body::QueueChanged(changed) => self.queue_changed(new, changed),
             Body::QueueRemoved(removed) if new => {

@@ -5,7 +5,7 @@ use crate::content::{Output, Part};
 use crate::frame::{Action, Queued};
 use crate::head::{CallKind, Last, OpenCall, Status, Title};
 use crate::model::Role;
-use crate::record::{MessageUser, ResultOrigin, RetryEvent};
+use crate::record::{CompactionTrigger, MessageUser, ResultOrigin, RetryEvent};
 use crate::{MessageId, QueueId, Seq, Timestamp, UserId};
 
 /// What a person sees of a chat. Two viewers of one chat who have seen the same frames, however they came, have equal
@@ -17,6 +17,9 @@ pub struct Transcript {
     pub messages: Vec<Message>,
     /// There are older ones.
     pub more_before: bool,
+    /// Where older messages were replaced by a summary for the model, oldest first. People still see them. One that is being made is the
+    /// [preview](Self::preview), which shows nothing of it.
+    pub compactions: Vec<Compaction>,
     /// What is being said: the open gen.
     pub preview: Option<Preview>,
     /// The messages that wait, in their order.
@@ -56,6 +59,24 @@ pub struct Message {
     pub interrupted: bool,
     /// The results of its calls by their place among the calls that the provider did not run itself.
     pub results: BTreeMap<u32, CallAnswer>,
+}
+
+/// Older messages that a model is shown as a summary.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Compaction {
+    /// The record that holds it.
+    pub seq: Seq,
+    /// Why; unknown if a program of another version wrote it.
+    pub trigger: Option<CompactionTrigger>,
+    /// The first record that the model is still shown as it is.
+    pub from: Seq,
+    /// What it says.
+    pub summary: Vec<Part>,
+    /// About how many tokens the prompt had before.
+    pub tokens_before: Option<u64>,
+    /// About how many tokens it had afterwards.
+    pub tokens_after: Option<u64>,
 }
 
 /// The result of a call.
@@ -136,6 +157,7 @@ impl Transcript {
     /// Everything from this position on does not count any more.
     pub(super) fn cut(&mut self, from: Seq) {
         self.messages.retain(|message| message.seq < from);
+        self.compactions.retain(|compaction| compaction.seq < from);
         for message in &mut self.messages {
             message.results.retain(|_, answer| answer.seq < from);
         }
