@@ -331,6 +331,8 @@ pub struct Unarchive {
 pub struct Set {
     /// The title.
     pub title: Option<Title>,
+    /// A model wrote the title: it is refused where the chat has had one.
+    pub generated: bool,
     /// All labels.
     pub labels: Option<Labels>,
     /// The model of the turns to come.

@@ -542,7 +542,7 @@ impl Chats {
         let key = key(asked.into().key.as_deref())?;
         let NewSettings { title, labels, model, effort } = set;
         let model = self.known(chat, model, key).await?;
-        self.command(chat, Command::Set(Set { title, labels, model, effort, key })).await
+        self.command(chat, Command::Set(Set { title, generated: false, labels, model, effort, key })).await
     }
 
     /// Enters a chat that is to be created in the log of its family's root, unless it is there already.

@@ -47,6 +47,15 @@ pub(crate) struct Held {
     lost: bool,
 }
 
+/// What is left to do for a chat that was held.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct After {
+    /// Somebody should look after it again soon.
+    pub(crate) lost: bool,
+    /// It rests after a turn and has had no title.
+    pub(crate) untitled: bool,
+}
+
 /// When a shutdown that has begun takes the chat away.
 pub(crate) type Drain = watch::Receiver<Option<Instant>>;
 
@@ -75,8 +84,8 @@ enum Look {
 }
 
 impl Held {
-    /// Runs the chat until it comes to rest or is lost. Gives whether somebody should look after it again soon.
-    pub(crate) async fn run(mut self) -> bool {
+    /// Runs the chat until it comes to rest or is lost.
+    pub(crate) async fn run(mut self) -> After {
         while !self.lost && self.is_mine() && self.lease.is_live() {
             let state = &self.chat.state;
             match (state.open.clone(), state.retry.and_then(|retry| retry.at)) {
@@ -86,7 +95,8 @@ impl Held {
                 (None, None) => break,
             }
         }
-        self.lost
+        let rests = !self.lost && self.chat.state.status == Status::Waiting;
+        After { lost: self.lost, untitled: rests && !self.chat.state.titled }
     }
 
     fn is_mine(&self) -> bool {

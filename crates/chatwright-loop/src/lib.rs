@@ -35,6 +35,7 @@ mod replay;
 mod settings;
 mod store_time;
 mod system;
+mod titles;
 mod tokens;
 mod worker;
 
@@ -49,4 +50,5 @@ pub use models::Configuration;
 pub use registry::InvalidSetup;
 pub use settings::Settings;
 pub use system::{SystemClock, SystemIds};
+pub use titles::TitleSettings;
 pub use worker::Worker;

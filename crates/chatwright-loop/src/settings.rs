@@ -4,7 +4,7 @@ use chatwright_core::limits;
 use chatwright_core::model::ModelTimeouts;
 use chatwright_engine::Rules;
 
-use crate::EventSettings;
+use crate::{EventSettings, TitleSettings};
 
 /// Settings of a process that runs chats. Plain data; every field has a default.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Settings {
     /// Most bytes of blobs in one prompt; the oldest come first, and for the others there are words. They stay in memory while
     /// the chat is held. 12 MiB by default.
     pub prompt_blob_bytes_max: usize,
+    /// Titles of chats that have none, written by a model after their first exchange. None by default: they cost something.
+    pub titles: Option<TitleSettings>,
     /// Settings of event streams.
     pub events: EventSettings,
     /// Where other replicas read this one's live logs.
@@ -100,6 +102,7 @@ impl Default for Settings {
             tool_output_bytes_max: 64 * 1024,
             blobs_within: Duration::from_secs(5),
             prompt_blob_bytes_max: 12 * 1024 * 1024,
+            titles: None,
             events: EventSettings::default(),
             address: None,
             incarnation: String::new(),

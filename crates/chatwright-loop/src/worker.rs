@@ -11,9 +11,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::deps::{Deps, soon};
 use crate::doorbell;
-use crate::held::{Held, free_dead};
+use crate::held::{After, Held, free_dead};
 use crate::lease::{Lease, Moment};
 use crate::meter;
+use crate::titles;
 
 /// How long a call of the worker's own may take before it is given up until the next time.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,6 +25,9 @@ const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 /// How often requests are looked for that nobody will close any more.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Most titles that are written at once.
+const TITLES_MAX: usize = 16;
 
 /// Runs chats: begins a session, claims chats whose time has come, and runs a task for each.
 #[derive(Clone)]
@@ -37,7 +41,9 @@ struct Shift {
     lease: Arc<Lease>,
     held: HashMap<ChatId, Slot>,
     ids: HashMap<Id, ChatId>,
-    tasks: JoinSet<bool>,
+    tasks: JoinSet<After>,
+    /// Titles that are being written.
+    titles: JoinSet<()>,
     drain: watch::Sender<Option<Instant>>,
     spread: u64,
     /// When the ledger was last looked after.
@@ -119,6 +125,7 @@ impl Shift {
             held: HashMap::new(),
             ids: HashMap::new(),
             tasks: JoinSet::new(),
+            titles: JoinSet::new(),
             drain,
             spread,
             swept: Instant::now(),
@@ -153,6 +160,7 @@ impl Shift {
                     renew = Instant::now() + settings.renew_every;
                 }
                 Some(done) = self.tasks.join_next_with_id() => self.ended(&done),
+                Some(_) = self.titles.join_next() => {}
                 Some(chat) = local.recv() => self.hold(chat, Duration::ZERO),
                 frame = rung => match frame {
                     Some(Delivery::Frame(frame)) => {
@@ -284,10 +292,10 @@ impl Shift {
             sleep(wait).await;
             match Held::take(&deps, &lease, chat, revisions, drain).await {
                 Ok(Some(held)) => held.run().await,
-                Ok(None) => false,
+                Ok(None) => After::default(),
                 Err(error) => {
                     tracing::debug!(%chat, %error, "a chat could not be taken");
-                    false
+                    After::default()
                 }
             }
         });
@@ -295,16 +303,20 @@ impl Shift {
         self.ids.insert(task.id(), chat);
     }
 
-    fn ended(&mut self, done: &Result<(Id, bool), tokio::task::JoinError>) {
-        let (id, lost) = match done {
-            Ok((id, lost)) => (*id, *lost),
+    fn ended(&mut self, done: &Result<(Id, After), tokio::task::JoinError>) {
+        let (id, After { lost, untitled }) = match done {
+            Ok((id, after)) => (*id, *after),
             Err(error) => {
                 // What it says may quote a chat.
                 tracing::error!(panicked = error.is_panic(), "the task of a chat failed");
-                (error.id(), true)
+                (error.id(), After { lost: true, untitled: false })
             }
         };
         let Some(chat) = self.ids.remove(&id) else { return };
+        if untitled && self.deps.settings.titles.is_some() && self.titles.len() < TITLES_MAX {
+            let deps = Arc::clone(&self.deps);
+            self.titles.spawn(async move { titles::title(&deps, chat).await });
+        }
         let called = self.held.remove(&chat).is_some_and(|slot| slot.called);
         if self.drain.borrow().is_none() && (called || lost) {
             // If it still stands under this session's name, it is freed and claimed anew; five times without progress park it.

@@ -55,6 +55,12 @@ struct Does {
     tells: Option<u64>,
     /// Tells nothing.
     silent: bool,
+    /// Begins to speak and never ends.
+    stalls: bool,
+    /// Takes requests for summaries of any length.
+    summarises: bool,
+    /// Refuses everything.
+    refuses: bool,
     /// Steps of a turn before its answer.
     steps: usize,
     /// How a request for a summary ends, by how many came before; nothing: with a summary.
@@ -63,7 +69,16 @@ struct Does {
 
 impl Default for Does {
     fn default() -> Self {
-        Self { takes: u64::MAX, tells: None, silent: false, steps: 0, summaries: |_| None }
+        Self {
+            takes: u64::MAX,
+            tells: None,
+            silent: false,
+            stalls: false,
+            summarises: false,
+            refuses: false,
+            steps: 0,
+            summaries: |_| None,
+        }
     }
 }
 
@@ -111,7 +126,9 @@ impl Model {
             () if is_summary && (does.summaries)(before).is_some() => {
                 vec![(does.summaries)(before).expect("it fails")]
             }
-            () if tokens > does.takes => vec![too_large()],
+            () if does.refuses => vec![refuses()],
+            () if tokens > does.takes && !(is_summary && does.summarises) => vec![too_large()],
+            () if does.stalls => common::stall("There "),
             () if is_summary => text(SUMMARY),
             () => {
                 let mut taken = self.taken.lock();
@@ -130,12 +147,12 @@ impl Model {
         let usage = Usage { input: Some(told), output: Some(10), ..Usage::default() };
         let usage = if does.silent { Usage::default() } else { usage };
         let fails = parts.iter().any(ModelPart::is_terminal);
-        if !fails {
+        if !fails && !does.stalls {
             let calls = parts.iter().any(|part| matches!(part, ModelPart::ToolCall { .. }));
             let reason = if calls { FinishReason::ToolCalls } else { FinishReason::Stop };
             parts.push(ModelPart::Finish(Finish { reason, usage, ..Finish::default() }));
         }
-        let usage = if fails { Usage::default() } else { usage };
+        let usage = if fails || does.stalls { Usage::default() } else { usage };
         let (prompt, tools) = (call.prompt.messages().to_vec(), call.tools.len());
         seen.push(Seen { is_summary, tokens, prompt, tools, usage });
         parts
@@ -157,7 +174,10 @@ impl LanguageModel for Model {
 
     fn stream(&self, call: ModelCall) -> ModelStream {
         let slowly = |part| async {
-            sleep(Duration::from_millis(1)).await;
+            match part {
+                ModelPart::KeepAlive => std::future::pending::<()>().await,
+                _ => sleep(Duration::from_millis(1)).await,
+            }
             part
         };
         futures::stream::iter(self.answer(&call)).then(slowly).boxed()
@@ -370,6 +390,27 @@ async fn a_model_that_takes_no_prompt_or_gives_no_summary_ends_in_an_error_after
     }
 }
 
+/// L5.
+#[tokio::test(start_paused = true)]
+async fn a_prompt_that_is_refused_although_there_was_a_summary_is_an_error_and_no_reason_for_another() {
+    let rig = Rig::new(Does { steps: 4, ..Does::default() }, None, None);
+    let chats = rig.process();
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("one")).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    let before = rig.model.asked();
+    *rig.model.does.lock() = Does { takes: 0, summarises: true, ..Does::default() };
+    chats.send(chat, NewMessage::text("two")).await.expect("accepted");
+    until(&chats, chat, Status::Error).await;
+    sleep(Duration::from_secs(3_600)).await;
+    assert_eq!((rig.model.asked() - before, rig.model.summaries()), (3, 1));
+    let error = bodies(&chats, chat).await.into_iter().find_map(|body| match body {
+        Body::ChatError(failed) => Some(failed.error),
+        _ => None,
+    });
+    assert_eq!(error.map(|error| error.kind), Some("config".into()), "people see why");
+}
+
 /// L5: what would only have helped must not cost the turn.
 #[tokio::test(start_paused = true)]
 async fn a_turn_goes_on_without_a_summary_that_fails_and_asks_for_no_other_in_that_turn() {
@@ -417,9 +458,20 @@ async fn every_request_has_one_row_in_the_ledger_with_what_it_took_whatever_its_
     let _worker = work(&chats);
     let (chat, _) = chats.create(new_chat(ASKED)).await.expect("created");
     until(&chats, chat, Status::Waiting).await;
-    // One that fails, and one that tells nothing.
+    // One that tells nothing, one that fails, and one that is stopped.
     *rig.model.does.lock() = Does { silent: true, ..Does::default() };
     turn(&chats, chat, "And?").await;
+    *rig.model.does.lock() = Does { refuses: true, ..Does::default() };
+    chats.send(chat, NewMessage::text("Well?")).await.expect("accepted");
+    until(&chats, chat, Status::Error).await;
+    *rig.model.does.lock() = Does { stalls: true, ..Does::default() };
+    let before = rig.model.asked();
+    chats.send(chat, NewMessage::text("Hello?")).await.expect("accepted");
+    while rig.model.asked() == before {
+        sleep(Duration::from_millis(5)).await;
+    }
+    chats.interrupt(chat, None).await.expect("it runs");
+    until(&chats, chat, Status::Waiting).await;
     let seen = rig.model.seen.lock().clone();
     let spent = rig.spent().await;
     let mut cost = 0;
@@ -442,6 +494,7 @@ async fn every_request_has_one_row_in_the_ledger_with_what_it_took_whatever_its_
     // The log says the same.
     let sealed = bodies(&chats, chat).await.into_iter().filter_map(|body| match body {
         Body::AttemptEnded(ended) => Some((ended.usage, ended.prices)),
+        Body::AttemptFailed(failed) => Some((failed.usage, failed.prices)),
         _ => None,
     });
     let sealed: Vec<_> = sealed.filter(|(usage, _)| !usage.is_empty()).collect();
@@ -573,8 +626,8 @@ async fn wherever_the_process_dies_every_request_has_one_row_that_is_closed_in_t
                 let spent = spent.get(&purpose).copied().unwrap_or_default();
                 assert_eq!((spent.requests, spent.open), (of().count() as u64, 0), "{what}");
                 let told: u64 = of().filter_map(|seen| seen.usage.input).sum();
-                assert!(spent.estimated <= 1, "{what}: at most one was cut off");
-                assert!(spent.estimated == 1 || spent.tokens.input == told, "{what}: {spent:?} and {told}");
+                // It dies at a commit, and then it knows what the request took.
+                assert_eq!((spent.estimated, spent.tokens.input), (0, told), "{what}");
             }
             assert!(rig.model.summaries() >= 1, "{what}");
             let lines = common::transcript(&sure, chat).await;
@@ -586,6 +639,28 @@ async fn wherever_the_process_dies_every_request_has_one_row_that_is_closed_in_t
         cuts += 1;
     }
     assert!(cuts >= 14, "it was cut at {cuts} places");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_process_died_in_the_middle_of_it_is_closed_with_its_estimate() {
+    let rig = Rig::new(Does { stalls: true, ..Does::default() }, None, None);
+    let dies = rig.process();
+    let (chat, _) = dies.create(new_chat(ASKED)).await.expect("created");
+    let worker = work(&dies);
+    while rig.model.asked() == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    drop(worker);
+    *rig.model.does.lock() = Does::default();
+    let sure = rig.process();
+    let _worker = work(&sure);
+    until(&sure, chat, Status::Waiting).await;
+    let spent = rig.spent().await[&Purpose::Turn];
+    assert_eq!((spent.requests, spent.open, spent.estimated), (2, 1, 0), "it may still be asking");
+    sleep(Duration::from_secs(30 * 60)).await;
+    let spent = rig.spent().await[&Purpose::Turn];
+    assert_eq!((spent.requests, spent.open, spent.estimated), (2, 0, 1));
+    assert!(spent.cost.micros() > 0 && spent.unpriced == 0, "{spent:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -92,6 +92,9 @@ pub struct State {
     /// How far below its root the chat is; 0: it is the root.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub depth: u32,
+    /// The chat has had a title, of its user's or of a model's: no model writes it another one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub titled: bool,
     /// A tool that ends the turn has succeeded in it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub stop_after: bool,
@@ -131,6 +134,7 @@ impl Default for State {
             children: 0,
             first_child: None,
             depth: 0,
+            titled: false,
             stop_after: false,
             last: None,
             unknown: BTreeMap::new(),
@@ -368,6 +372,7 @@ mod tests {
             compact: Some(Compact::TooLarge),
             squeezed: Some(Squeezed::Failed),
             archiving: Some(Archiving { stop: false }),
+            titled: true,
             stop_after: true,
             children: u32::MAX,
             first_child: Some(max),

@@ -192,6 +192,9 @@ pub struct ChatChanged {
     /// The new title.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<Title>,
+    /// A model wrote it.
+    #[serde(default, skip_serializing_if = "crate::content::is_false")]
+    pub generated: bool,
     /// All labels afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labels>,

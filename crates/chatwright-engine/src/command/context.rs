@@ -45,8 +45,12 @@ pub(super) fn set(mut change: Change<'_>, op: OpId, set: &Set) -> Result<Step, N
     if title.is_none() && labels.is_none() && model.is_none() && set.effort.is_none() {
         return Err(Refused::Invalid { what: "nothing is to be set".to_owned() }.into());
     }
+    if set.generated && change.state.titled {
+        return Err(Refused::Invalid { what: "the chat has had a title".to_owned() }.into());
+    }
     let changed = ChatChanged {
         title: title.clone(),
+        generated: set.generated,
         labels: labels.clone(),
         model: model.clone(),
         effort: set.effort,
@@ -54,7 +58,7 @@ pub(super) fn set(mut change: Change<'_>, op: OpId, set: &Set) -> Result<Step, N
     };
     let seq = change.push(changed)?;
     if let Some(title) = title {
-        change.index.title = title;
+        (change.index.title, change.state.titled) = (title, true);
     }
     if let Some(labels) = labels {
         change.index.labels = labels;

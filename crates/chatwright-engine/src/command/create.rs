@@ -27,11 +27,13 @@ pub(super) fn create(context: Context<'_>, op: OpId, create: &Create) -> Result<
         (create.parent.map(|parent| parent.chat), create.parent.map(|parent| parent.root));
     index.client_type = create.client_type;
     index.title = create.title.clone();
+
     index.labels = create.labels.clone();
     let mut state = State::default();
     state.model.clone_from(&create.model);
     state.effort = create.effort;
     state.depth = depth;
+    state.titled = !create.title.as_str().is_empty();
     let (parent, root) = (index.parent, index.root);
     let mut change = Change::new(context, op, Seq::ZERO, index, state, None, None);
     let seq = change.push(ChatCreated {

@@ -394,6 +394,7 @@ impl World {
             Asks::ArchiveRest => Command::Archive(Archive { scope: Scope::Rest, stop: true, dead, key }),
             Asks::Unarchive => Command::Unarchive(Unarchive { member: false, key }),
             Asks::Set => Command::Set(Set {
+                generated: false,
                 title: Some(Title::default()),
                 model: Some("m".into()),
                 effort: None,

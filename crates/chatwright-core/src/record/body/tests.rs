@@ -134,6 +134,7 @@ fn samples() -> Vec<Body> {
         .into(),
         ChatChanged {
             title: Some(title),
+            generated: true,
             labels: Some(labels),
             model: Some("deep".into()),
             effort: None,
