@@ -93,7 +93,9 @@ impl<'a> Change<'a> {
             self.state.model.clone_from(&message.model);
         }
         self.state.effort = message.effort.or(self.state.effort);
-        self.push(message)
+        let seq = self.push(message)?;
+        self.state.turn_from = Some(seq);
+        Ok(seq)
     }
 
     /// The model's answer enters history, in as many records as it needs.

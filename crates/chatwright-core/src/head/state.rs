@@ -37,6 +37,9 @@ pub struct State {
     /// The least position from which records fold to the prompt.
     #[serde(default)]
     pub context_from: Seq,
+    /// The last message of a user in history: with it the turn began. What a turn has done counts, also where a model is no longer shown it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_from: Option<Seq>,
     /// The record that set `context_from`, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<Seq>,
@@ -116,6 +119,7 @@ impl Default for State {
             last_off: 0,
             open: None,
             context_from: Seq::new(1),
+            turn_from: None,
             anchor: None,
             failures: 0,
             retry: None,
@@ -357,6 +361,7 @@ mod tests {
                 message: Some(MessageId::from_uuid(Uuid::max())),
             }),
             context_from: max,
+            turn_from: Some(max),
             anchor: Some(max),
             failures: u32::MAX,
             retry: Some(Retrying { since: time, parked_ms: u64::MAX, at: Some(time) }),

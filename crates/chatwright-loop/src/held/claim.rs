@@ -50,7 +50,10 @@ impl Held {
         // Subscribe before read: nothing that happens from here on is missed.
         let topic = doorbell::chat_topic(id);
         let bus = soon(deps.ports.bus.subscribe(&topic)).await.and_then(Result::ok);
-        let mut history = History::from(chat.state.context_from);
+        // What the turn has done counts, also what the model is no longer shown.
+        let from =
+            chat.state.turn_from.map_or(chat.state.context_from, |turn| turn.min(chat.state.context_from));
+        let mut history = History::from(from);
         if let Some(system) = chat.state.system.filter(|system| *system < history.first()) {
             history.preface(&deps.record(id, system).await?).map_err(crate::feed::broken)?;
         }
