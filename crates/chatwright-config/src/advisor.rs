@@ -12,7 +12,7 @@ use serde_json::Value;
 pub struct AdvisorSettings {
     /// Whether there is one.
     pub enabled: bool,
-    /// How often it may be asked in a turn; 0: as often as the model likes.
+    /// How often it may be asked in a turn; 0: as often as the turn may have steps. A row that says less than 0 switches it off.
     pub max_uses_per_run: u32,
     /// Most tokens of its advice; 0: the loop's own bound.
     pub max_output_tokens: u64,
@@ -37,10 +37,15 @@ impl AdvisorSettings {
             _ => return Err(InvalidConfig::new(&row.key, "expected an object")),
         };
         let mut settings = Self::default();
+        let mut is_barred = false;
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
             let name = name.to_ascii_lowercase();
             let known = match &*name {
                 "enabled" => value.as_bool().map(|is| settings.enabled = is),
+                "max_uses_per_run" if value.as_i64().is_some_and(|max| max < 0) => {
+                    is_barred = true;
+                    Some(())
+                }
                 "max_uses_per_run" => count(value).map(|max| settings.max_uses_per_run = max),
                 "max_output_tokens" => value.as_u64().map(|max| settings.max_output_tokens = max),
                 "model_config_id" => value.as_str().map(|id| settings.model_config_id = words(id)),
@@ -49,11 +54,13 @@ impl AdvisorSettings {
             };
             let expected = match &*name {
                 "enabled" => "true or false",
+                "max_uses_per_run" => "a whole number",
                 "model_config_id" | "reasoning_effort" => "a string",
                 _ => "a whole number of at least 0",
             };
             known.ok_or_else(|| InvalidConfig::new(&row.key, format!("{name}: expected {expected}")))?;
         }
+        settings.enabled &= !is_barred;
         Ok(settings)
     }
 
@@ -103,13 +110,25 @@ mod tests {
     }
 
     #[test]
+    fn less_than_no_uses_is_off_wherever_it_stands() {
+        for text in [
+            r#"{"enabled":true,"max_uses_per_run":-1}"#,
+            r#"{"max_uses_per_run":-9000000000,"Enabled":true}"#,
+            r#"{"MAX_USES_PER_RUN":-1,"enabled":true}"#,
+        ] {
+            assert_eq!(read(text), Ok(AdvisorSettings::default()), "{text}");
+        }
+    }
+
+    #[test]
     fn another_type_is_an_error_that_names_the_field_and_nothing_else() {
         for (text, why) in [
             ("[]", "expected an object"),
             (r#""sk-secret""#, "expected an object"),
             (r#"{"enabled":"yes"}"#, "enabled: expected true or false"),
-            (r#"{"max_uses_per_run":-1}"#, "max_uses_per_run: expected a whole number of at least 0"),
-            (r#"{"max_uses_per_run":5000000000}"#, "max_uses_per_run: expected a whole number of at least 0"),
+            (r#"{"max_uses_per_run":-1.5}"#, "max_uses_per_run: expected a whole number"),
+            (r#"{"max_uses_per_run":5000000000}"#, "max_uses_per_run: expected a whole number"),
+            (r#"{"max_output_tokens":-1}"#, "max_output_tokens: expected a whole number of at least 0"),
             (r#"{"Max_Output_Tokens":1.5}"#, "max_output_tokens: expected a whole number of at least 0"),
             (r#"{"model_config_id":7}"#, "model_config_id: expected a string"),
         ] {
