@@ -16,6 +16,7 @@ use chatwright_engine::{
 };
 use chatwright_retry::Gates;
 
+use crate::advisor;
 use crate::blobs::Keeper;
 use crate::calls::Calls;
 use crate::deps::{Deps, Ports};
@@ -229,6 +230,15 @@ impl Chats {
             ports.default_model.clone(),
             ports.configuration.clone(),
         )?;
+        if settings.advisor.enabled {
+            if registry.hides_advisor() {
+                return Err(InvalidSetup::DuplicateTool(advisor::NAME.into()));
+            }
+            let model = settings.advisor.model_config_id.clone();
+            if let Some(name) = model.filter(|name| !ports.models.contains_key(name)) {
+                return Err(InvalidSetup::UnknownModel(name));
+            }
+        }
         let time = StoreTime::new(Arc::clone(&ports.sessions), Arc::clone(&ports.clock));
         Ok(Self {
             deps: Arc::new(Deps {
@@ -600,7 +610,7 @@ impl Chats {
         let history = self.deps.history(chat, known.state.context_from, through).await?;
         let answer = history.answer(message);
         let call = answer.and_then(|answer| calls(&answer.content).find(|call| call.ordinal == ordinal));
-        let entry = call.and_then(|call| self.deps.registry.tool(call.name));
+        let entry = call.and_then(|call| self.deps.registry.tools(false).tool(call.name));
         let checked = entry.map_or(Ok(()), |entry| entry.arguments(input).map(drop));
         checked.map_err(|what| Refused::Invalid { what }.into())
     }

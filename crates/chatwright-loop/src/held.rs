@@ -1,5 +1,6 @@
 //! One task per held chat makes all its commits.
 
+mod advisor;
 mod attempt;
 mod batch;
 mod claim;
@@ -20,6 +21,7 @@ use futures::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::advisor::Advised;
 use self::prompt::Prompt;
 use crate::deps::Deps;
 use crate::doorbell;
@@ -37,6 +39,8 @@ pub(crate) struct Held {
     history: History,
     /// What the model was sent last.
     prompt: Prompt,
+    /// Whether its model may ask for advice.
+    advised: Advised,
     /// How often the prompt of a summary had to be shortened.
     shortened: usize,
     wakes: Wakes,

@@ -14,6 +14,7 @@
 //! println!("{chat} begins at {}", clock.now());
 //! ```
 
+mod advisor;
 mod blobs;
 mod calls;
 mod chats;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use chatwright_core::accumulator::Accumulator;
 use chatwright_core::head::Index;
 use chatwright_core::model::Usage;
-use chatwright_core::money::Prices;
+use chatwright_core::money::{Amount, Prices};
 use chatwright_core::port::{
     Charge, Ledger, LedgerClosing, LedgerEnd, LedgerEntry, Purpose, StoreError, StoreErrorKind,
 };
@@ -85,6 +85,11 @@ impl Meter {
     fn charge(&self, usage: Usage) -> Charge {
         let cost = self.prices.as_ref().and_then(|(prices, _)| prices.cost(&usage));
         Charge { usage, cost }
+    }
+
+    /// What so much costs.
+    pub(crate) fn cost(&self, usage: &Usage) -> Option<Amount> {
+        self.charge(*usage).cost
     }
 
     /// What is known of the request by what came of it. What the provider did not say is estimated.

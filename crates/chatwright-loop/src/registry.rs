@@ -11,20 +11,41 @@ use chatwright_engine::{Call, History, Item, Plan, Planned, calls, hash};
 use jsonschema::Validator;
 use serde_json::Value;
 
+use crate::advisor;
 use crate::blobs::{brief, cut};
 
 /// The tools of this process by name.
 pub(crate) struct Registry {
     tools: BTreeMap<Box<str>, Entry>,
     definitions: Vec<ToolDefinition>,
+    /// Absent: the host has a tool of its name.
+    advisor: Option<Entry>,
 }
 
-/// A tool of the host's, or one that its client answers.
+/// The tools that the model of a chat has in a turn.
+#[derive(Clone, Copy)]
+pub(crate) struct Tools<'a> {
+    registry: &'a Registry,
+    /// It may ask the advisor: there is one then.
+    advised: bool,
+}
+
+/// A tool.
 pub(crate) struct Entry {
     pub(crate) spec: ToolSpec,
-    /// `None`: the client answers.
-    pub(crate) tool: Option<Arc<dyn Tool>>,
+    pub(crate) runner: Runner,
     schema: Validator,
+}
+
+/// Who runs a tool.
+#[derive(Clone)]
+pub(crate) enum Runner {
+    /// The host's own.
+    Host(Arc<dyn Tool>),
+    /// The client of the chat answers.
+    Client,
+    /// Another model is asked.
+    Advisor,
 }
 
 /// How often a tool that must be alone is called beside others in one turn before it is withheld for the rest of it.
@@ -81,35 +102,62 @@ pub enum InvalidSetup {
 
 impl Registry {
     pub(crate) fn new(tools: &[Arc<dyn Tool>], client_tools: &[ToolSpec]) -> Result<Self, InvalidSetup> {
-        let own = tools.iter().map(|tool| (tool.spec(), Some(Arc::clone(tool))));
-        let of_client = client_tools.iter().map(|spec| (spec.clone(), None));
+        let own = tools.iter().map(|tool| (tool.spec(), Runner::Host(Arc::clone(tool))));
+        let of_client = client_tools.iter().map(|spec| (spec.clone(), Runner::Client));
         let mut tools = BTreeMap::new();
         let mut definitions = Vec::new();
-        for (spec, tool) in own.chain(of_client) {
+        for (spec, runner) in own.chain(of_client) {
             let schema = check_spec(&spec)?;
             definitions.push(definition(&spec));
-            if let Some(again) = tools.insert(spec.name.clone(), Entry { spec, tool, schema }) {
+            if let Some(again) = tools.insert(spec.name.clone(), Entry { spec, runner, schema }) {
                 return Err(InvalidSetup::DuplicateTool(again.spec.name));
             }
         }
-        Ok(Self { tools, definitions })
+        let spec = advisor::spec();
+        let advisor = (!tools.contains_key(&spec.name))
+            .then(|| check_spec(&spec).map(|schema| Entry { spec, runner: Runner::Advisor, schema }))
+            .transpose()?;
+        Ok(Self { tools, definitions, advisor })
     }
 
-    /// The tools as a model sees them, in the order of registration: all but those that this turn has misused.
-    pub(crate) fn definitions(&self, history: &History) -> Vec<ToolDefinition> {
-        let is_there = |definition: &&ToolDefinition| match definition {
+    /// Whether the host has a tool of the advisor's name: there is no advisor then.
+    pub(crate) fn hides_advisor(&self) -> bool {
+        self.advisor.is_none()
+    }
+
+    /// The tools of a turn, with or without the advisor.
+    pub(crate) fn tools(&self, advised: bool) -> Tools<'_> {
+        Tools { registry: self, advised: advised && self.advisor.is_some() }
+    }
+}
+
+impl<'a> Tools<'a> {
+    /// The tools as a model sees them, in the order of registration and the advisor last: all but those that this turn has misused.
+    pub(crate) fn definitions(self, history: &History) -> Vec<ToolDefinition> {
+        let is_there = |definition: &ToolDefinition| match definition {
             ToolDefinition::Function { name, .. } => !self.is_withheld(name, history, None),
             _ => true,
         };
-        self.definitions.iter().filter(is_there).cloned().collect()
+        let all = self.registry.definitions.iter().cloned();
+        let advisor = self.advisor().map(|entry| definition(&entry.spec));
+        all.chain(advisor).filter(is_there).collect()
     }
 
-    pub(crate) fn tool(&self, name: &str) -> Option<&Entry> {
-        self.tools.get(name)
+    /// Whether the model is shown the advisor.
+    pub(crate) fn shows_advisor(self, history: &History) -> bool {
+        self.advisor().is_some_and(|entry| !self.is_withheld(&entry.spec.name, history, None))
+    }
+
+    pub(crate) fn tool(self, name: &str) -> Option<&'a Entry> {
+        self.registry.tools.get(name).or_else(|| self.advisor().filter(|entry| &*entry.spec.name == name))
+    }
+
+    fn advisor(self) -> Option<&'a Entry> {
+        self.registry.advisor.as_ref().filter(|_| self.advised)
     }
 
     /// What would happen to each local call of a message.
-    pub(crate) fn plan(&self, history: &History, id: MessageId, content: &[Part]) -> Vec<Planned> {
+    pub(crate) fn plan(self, history: &History, id: MessageId, content: &[Part]) -> Vec<Planned> {
         let is_withheld = |name: &str| self.is_withheld(name, history, Some(id));
         let mut exclusive = calls(content).map(|call| call.name).filter(|name| self.is_exclusive(name));
         // One that is not there any more keeps no other from running.
@@ -124,7 +172,7 @@ impl Registry {
         calls(content).map(|call| Planned { ordinal: call.ordinal, plan: plan(call) }).collect()
     }
 
-    fn plan_call(&self, call: Call<'_>, withheld: bool) -> Plan {
+    fn plan_call(self, call: Call<'_>, withheld: bool) -> Plan {
         let Some(entry) = self.tool(call.name) else {
             return refuse(format!("There is no tool named {:?}.", brief(call.name)));
         };
@@ -137,7 +185,7 @@ impl Registry {
         let spec = &entry.spec;
         match entry.arguments(call.input) {
             Err(words) => refuse(words),
-            Ok(_) if entry.tool.is_none() => Plan::Client,
+            Ok(_) if matches!(entry.runner, Runner::Client) => Plan::Client,
             Ok(arguments) => Plan::Run {
                 name: spec.name.clone(),
                 effect: spec.effect,
@@ -154,12 +202,12 @@ impl Registry {
         }
     }
 
-    fn is_exclusive(&self, name: &str) -> bool {
+    fn is_exclusive(self, name: &str) -> bool {
         self.tool(name).is_some_and(|entry| entry.spec.exclusive)
     }
 
     /// Why nothing of a step runs in which `alone` is not the only call.
-    fn policy(&self, name: &str, alone: &str) -> String {
+    fn policy(self, name: &str, alone: &str) -> String {
         match self.is_exclusive(name) {
             true => format!(
                 "The tool {name:?} must be the only call of its step. Nothing was run: call it again, alone."
@@ -172,7 +220,7 @@ impl Registry {
 
     /// Whether a tool that must be alone has been called beside others too often in this turn, before this message. It
     /// follows from the log alone: no crash resets it.
-    fn is_withheld(&self, name: &str, history: &History, before: Option<MessageId>) -> bool {
+    fn is_withheld(self, name: &str, history: &History, before: Option<MessageId>) -> bool {
         if !self.is_exclusive(name) {
             return false;
         }

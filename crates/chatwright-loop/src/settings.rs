@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use chatwright_config::AdvisorSettings;
 use chatwright_core::limits;
 use chatwright_core::model::ModelTimeouts;
 use chatwright_engine::Rules;
@@ -46,6 +47,9 @@ pub struct Settings {
     pub prompt_blob_bytes_max: usize,
     /// Titles of chats that have none, written by a model after their first exchange. None by default: they cost something.
     pub titles: Option<TitleSettings>,
+    /// A second model that the model of a chat may ask. Off by default. With a [`Configuration`](crate::Configuration) its row counts in
+    /// the place of this.
+    pub advisor: AdvisorSettings,
     /// Settings of event streams.
     pub events: EventSettings,
     /// Where other replicas read this one's live logs.
@@ -103,6 +107,7 @@ impl Default for Settings {
             blobs_within: Duration::from_secs(5),
             prompt_blob_bytes_max: 12 * 1024 * 1024,
             titles: None,
+            advisor: AdvisorSettings::default(),
             events: EventSettings::default(),
             address: None,
             incarnation: String::new(),

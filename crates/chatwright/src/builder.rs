@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chatwright_config::Configs;
+use chatwright_config::{AdvisorSettings, Configs};
 use chatwright_core::config::ModelConfig;
 use chatwright_core::port::{
     Blobs, Bus, ChatStore, Clock, Ids, LanguageModel, Ledger, LiveLog, ModelResolver, Observer, SessionStore,
@@ -18,6 +18,8 @@ use crate::Chatwright;
 pub struct Builder {
     ports: Ports,
     settings: Settings,
+    /// In the place of that of the settings, whichever was set first.
+    advisor: Option<AdvisorSettings>,
     duplicate_model: Option<Box<str>>,
 }
 
@@ -43,7 +45,7 @@ impl Chatwright {
             tools: Vec::new(),
             client_tools: Vec::new(),
         };
-        Builder { ports, settings: Settings::default(), duplicate_model: None }
+        Builder { ports, settings: Settings::default(), advisor: None, duplicate_model: None }
     }
 }
 
@@ -78,6 +80,23 @@ impl Builder {
     /// Sets where it is written down what was asked of models and what it cost. Then nothing is asked that could not be written down.
     pub fn ledger(mut self, ledger: impl Ledger) -> Self {
         self.ports.ledger = Some(Arc::new(ledger));
+        self
+    }
+
+    /// Lets the models of chats ask a second model for advice. With a [`configuration`](Self::configuration) its row counts in the place
+    /// of this.
+    ///
+    /// ```
+    /// use chatwright::config::AdvisorSettings;
+    ///
+    /// let mut advisor = AdvisorSettings::default();
+    /// advisor.enabled = true;
+    /// // A name that a model was added under; without it the model of the chat advises itself.
+    /// advisor.model_config_id = Some("large".into());
+    /// # let _ = |builder: chatwright::Builder| builder.advisor(advisor);
+    /// ```
+    pub fn advisor(mut self, advisor: AdvisorSettings) -> Self {
+        self.advisor = Some(advisor);
         self
     }
 
@@ -178,9 +197,12 @@ impl Builder {
     ///
     /// # Errors
     /// [`InvalidSetup`].
-    pub fn build(self) -> Result<Chatwright, InvalidSetup> {
+    pub fn build(mut self) -> Result<Chatwright, InvalidSetup> {
         if let Some(name) = self.duplicate_model {
             return Err(InvalidSetup::DuplicateModel(name));
+        }
+        if let Some(advisor) = self.advisor {
+            self.settings.advisor = advisor;
         }
         Chats::new(self.ports, self.settings).map(Chatwright::new)
     }

@@ -179,6 +179,10 @@ impl Held {
             Ok(call) => call,
             Err(ended) => return ended,
         };
+        if let Some(fault) = self.advised.fault() {
+            // It stands in the record of the attempt beside what its provider warns of.
+            answer.push(ModelPart::Warnings(vec![fault]));
+        }
         let model = &*asked.chosen.model;
         let mut parts = model.stream(call);
         let timeouts = self.deps.settings.model_timeouts;
@@ -249,6 +253,7 @@ impl Held {
             let read = self.meanwhile(open, configs.user_prompt(&owner)).await?;
             user_prompt = read.map_err(|error| Streamed::Failed(Box::new(failure::unreadable(&error))))?;
         }
+        self.decide_advisor(open).await?;
         let own = user_prompt.as_ref().map(|prompt| prompt.as_str());
         let prompt = self.prompt(open, own).await?;
         let (call, purpose, tokens) = if open.kind == UnitKind::Compaction {
@@ -261,7 +266,7 @@ impl Held {
                 return Err(Streamed::Full);
             }
             let mut call = ModelCall::new(prompt);
-            call.tools = self.deps.registry.definitions(&self.history);
+            call.tools = self.tools().definitions(&self.history);
             call.reasoning_effort = self.chat.state.effort;
             if let Some(options) = asked.chosen.options() {
                 options.apply(&mut call);
@@ -392,7 +397,7 @@ impl Held {
                     Some(End::Finish(finish)) => finish.response_id.clone(),
                     _ => None,
                 };
-                let plan = open.message.map(|id| self.deps.registry.plan(&self.history, id, &content));
+                let plan = open.message.map(|id| self.tools().plan(&self.history, id, &content));
                 let plan = plan.unwrap_or_default();
                 let (content, report, next) = (content.clone(), report.clone(), next.clone());
                 let answer = Answer {

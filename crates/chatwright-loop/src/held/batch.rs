@@ -18,6 +18,7 @@ use super::{Held, Look};
 use crate::blobs::{Keeper, encoded};
 use crate::failure;
 use crate::preview::seal;
+use crate::registry::Runner;
 
 /// The tools of a batch that run.
 struct Running {
@@ -105,9 +106,7 @@ impl Held {
 
     fn plan(&self, open: &OpenGen) -> Vec<Planned> {
         let answer = open.message.and_then(|message| self.history.answer(message));
-        answer
-            .map(|answer| self.deps.registry.plan(&self.history, answer.id, &answer.content))
-            .unwrap_or_default()
+        answer.map(|answer| self.tools().plan(&self.history, answer.id, &answer.content)).unwrap_or_default()
     }
 
     /// Starts the calls whose intents are committed.
@@ -122,9 +121,14 @@ impl Held {
             let key = CallKey { chat: self.id, message, ordinal: call.ordinal };
             let written = calls(&answer.content).find(|written| written.ordinal == call.ordinal);
             let found = written.and_then(|written| {
-                let entry = self.deps.registry.tool(written.name)?;
+                let entry = self.tools().tool(written.name)?;
                 let input = self.history.edited(message, written.ordinal).unwrap_or(written.input);
-                Some((&entry.spec, entry.tool.as_ref()?, entry.arguments(input).ok()?))
+                let tool = match &entry.runner {
+                    Runner::Host(tool) => Arc::clone(tool),
+                    Runner::Advisor => self.advisor(open, answer)?,
+                    Runner::Client => return None,
+                };
+                Some((&entry.spec, tool, entry.arguments(input).ok()?))
             });
             let Some((spec, tool, input)) = found else {
                 // It was there when the intent was written, perhaps in another version of the program.
@@ -139,8 +143,7 @@ impl Held {
             let max = self.deps.settings.tool_output_bytes_max;
             let time = deadline.since(call.started.unwrap_or_default());
             self.deps.observe(&Event::ToolStarted { key, name: &spec.name });
-            let (tool, call, name, deps) =
-                (Arc::clone(tool), call.clone(), spec.name.clone(), Arc::clone(&self.deps));
+            let (call, name, deps) = (call.clone(), spec.name.clone(), Arc::clone(&self.deps));
             let (returned, hurry) = (Arc::clone(&running.returned), running.hurry.1.clone());
             running.tasks.spawn(async move {
                 let mut result = run(&*tool, tool_call, &call, time).await;

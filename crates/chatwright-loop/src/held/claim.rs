@@ -1,17 +1,19 @@
 use std::sync::Arc;
 
 use chatwright_core::head::Status;
-use chatwright_core::{ChatId, OpId, Revision, SessionId};
-use chatwright_engine::{Chat, Claim, Free, History, Input};
+use chatwright_core::{ChatId, OpId, Revision, Seq, SessionId};
+use chatwright_engine::{Chat, Claim, Free, History, Input, Item};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::advisor::Advised;
 use super::prompt::Prompt;
 use super::{Drain, Held, Wakes, fold_through, next};
 use crate::deps::{Deps, soon};
 use crate::doorbell;
 use crate::feed::Failed;
 use crate::lease::Lease;
+use crate::registry::Tools;
 
 impl Held {
     /// Takes a chat, from a holder that is not live if it has one. `None` if it is not to be had.
@@ -58,11 +60,23 @@ impl Held {
             history.preface(&deps.record(id, system).await?).map_err(crate::feed::broken)?;
         }
         fold_through(deps, id, &mut history, &chat).await?;
+        let is_user = |(_, item): &(Seq, Item)| matches!(item, Item::User(_));
+        if history.first() > Seq::new(1) && !history.items().iter().any(is_user) {
+            // A summary stands in the place of the beginning of a turn. What the turn has used up stands there too.
+            history = History::default();
+            fold_through(deps, id, &mut history, &chat).await?;
+        }
         if let Some((seq, kind)) = history.strange() {
             tracing::warn!(chat = %id, %seq, %kind, "a record of a newer program: the chat is not run here");
             return Ok(None);
         }
-        let Some(chat) = claim(deps, lease, id, chat, &mut history).await? else { return Ok(None) };
+        // Calls that are open may be some of the advisor's.
+        let advised = match chat.state.calls_in {
+            Some(_) => Advised::soon(deps, id, &chat, &history).await,
+            None => Advised::default(),
+        };
+        let tools = deps.registry.tools(advised.is_there());
+        let Some(chat) = claim(deps, lease, id, chat, tools, &mut history).await? else { return Ok(None) };
         let epoch = chat.state.epoch;
         let (deps, lease) = (Arc::clone(deps), Arc::clone(lease));
         let (wakes, watched) = (Wakes { bus, polled, again: None }, Instant::now());
@@ -79,6 +93,7 @@ impl Held {
             watched,
             lost: false,
             prompt,
+            advised,
             shortened: 0,
         }))
     }
@@ -106,10 +121,11 @@ async fn claim(
     lease: &Lease,
     id: ChatId,
     chat: Chat,
+    tools: Tools<'_>,
     history: &mut History,
 ) -> Result<Option<Chat>, Failed> {
     let answer = chat.state.calls_in.and_then(|message| history.answer(message));
-    let plan = answer.map(|answer| deps.registry.plan(history, answer.id, &answer.content));
+    let plan = answer.map(|answer| tools.plan(history, answer.id, &answer.content));
     let plan = plan.unwrap_or_default();
     let (session, calls_in) = (lease.session, chat.state.calls_in);
     let claim = Claim { session, calls_in, plan, next: next(deps, &chat).await };
@@ -140,7 +156,7 @@ async fn free(
         return Ok(None);
     }
     let input = Input::Free(OpId::mint(&*deps.ports.ids), Free { holder });
-    let mut history = History::from(chatwright_core::Seq::new(1));
+    let mut history = History::from(Seq::new(1));
     match deps.feed(id, &input, chat, &mut history).await {
         Ok(landed) => {
             let poisoned = landed.chat.state.status == Status::Error;

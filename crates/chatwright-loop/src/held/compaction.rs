@@ -10,6 +10,7 @@ use chatwright_core::model::{FinishReason, Message, ModelCall, Role, ToolChoice}
 use chatwright_engine::{Compacted, Item, Report, Summary, Work, calls};
 
 use super::Held;
+use crate::advisor::is_guidance;
 use crate::blobs::cut;
 use crate::failure;
 use crate::models::Chosen;
@@ -143,10 +144,14 @@ impl Held {
             prompt.retain(|message| message.role == Role::System);
             prompt.extend(newer);
         }
+        if !(is_own && is_whole) {
+            // Nobody is told of a tool that is not there.
+            prompt.retain(|message| !is_guidance(message));
+        }
         prompt.push(Message::new(Role::User, vec![Part::text(INSTRUCTION)]));
         let mut call = ModelCall::new(prompt);
         if is_own && is_whole {
-            call.tools = self.deps.registry.definitions(&self.history);
+            call.tools = self.tools().definitions(&self.history);
             call.tool_choice = (!call.tools.is_empty()).then_some(ToolChoice::None);
         }
         if let Some(options) = chosen.options() {

@@ -15,6 +15,7 @@ use chatwright_engine::{History, Mark, Work};
 
 use super::Held;
 use super::attempt::Streamed;
+use crate::advisor::guidance;
 use crate::blobs::{Shown, resolve};
 use crate::tokens;
 
@@ -51,6 +52,8 @@ pub(super) struct Prompt {
     /// How much text it has.
     bytes: usize,
     own: Option<Box<str>>,
+    /// Whether it tells of the advisor.
+    guided: bool,
     /// How far it goes. Nothing was sent yet without.
     mark: Option<Mark>,
     /// What the model was shown of the chat's blobs.
@@ -59,8 +62,8 @@ pub(super) struct Prompt {
 
 impl Prompt {
     /// What is to be said behind it, if nothing else has changed.
-    fn more(&self, history: &History, own: Option<&str>) -> Option<Vec<Message>> {
-        let mark = self.mark.as_ref().filter(|_| self.own.as_deref() == own)?;
+    fn more(&self, history: &History, own: Option<&str>, guided: bool) -> Option<Vec<Message>> {
+        let mark = self.mark.as_ref().filter(|_| self.own.as_deref() == own && self.guided == guided)?;
         history.added(mark)
     }
 }
@@ -76,7 +79,8 @@ impl Held {
         open: &OpenGen,
         own: Option<&str>,
     ) -> Result<ValidHistory, Streamed> {
-        if let Some(more) = self.prompt.more(&self.history, own) {
+        let guided = self.tools().shows_advisor(&self.history);
+        if let Some(more) = self.prompt.more(&self.history, own, guided) {
             let mut prompt = std::mem::take(&mut self.prompt);
             let more = self.read(open, more, &mut prompt.shown).await?;
             let bytes = tokens::bytes_of(&more);
@@ -90,20 +94,35 @@ impl Held {
         }
         let mut messages = self.valid_history(open).await?.into_messages();
         if let Some(own) = own {
-            with_own(&mut messages, own);
+            instruct(&mut messages, Message::new(Role::System, vec![Part::text(own)]));
+        }
+        if guided {
+            instruct(&mut messages, guidance());
         }
         let mut shown = std::mem::take(&mut self.prompt).shown.anew();
         let messages = self.read(open, messages, &mut shown).await?;
         shown.settle();
         let mark = Some(self.history.mark());
         let bytes = tokens::bytes_of(&messages);
-        self.prompt = Prompt { sent: messages.into(), bytes, own: own.map(Into::into), mark, shown };
+        self.prompt = Prompt { sent: messages.into(), bytes, own: own.map(Into::into), guided, mark, shown };
         Ok(self.prompt.sent.clone())
     }
 
     /// How much text the prompt that was built last has.
     pub(super) fn prompt_bytes(&self) -> usize {
         self.prompt.bytes
+    }
+
+    /// What the model was sent last, if it was sent something here.
+    pub(super) fn sent(&self) -> Option<ValidHistory> {
+        self.prompt.mark.as_ref().map(|_| self.prompt.sent.clone())
+    }
+
+    /// The history with its files that are text as text, without what is kept elsewhere.
+    pub(super) fn legible(&self) -> Vec<Message> {
+        let mut messages = self.history.valid().0.into_messages();
+        messages.iter_mut().for_each(read_message);
+        messages
     }
 
     /// About how many tokens the prompt that was built last has: what the provider counted of it, and the rest by its length.
@@ -145,11 +164,12 @@ impl Held {
     }
 }
 
-/// Puts what the user wants every model to know behind the host's instructions.
-fn with_own(messages: &mut Vec<Message>, own: &str) {
+/// Puts an instruction behind those that are there: what the user wants every model to know behind the host's, and what there is to be
+/// said of the advisor behind both.
+fn instruct(messages: &mut Vec<Message>, instruction: Message) {
     // A valid history begins with the host's.
     let at = messages.iter().take_while(|message| message.role == Role::System).count();
-    messages.insert(at, Message::new(Role::System, vec![Part::text(own)]));
+    messages.insert(at, instruction);
 }
 
 fn read_message(message: &mut Message) {
@@ -228,11 +248,13 @@ mod tests {
         let history =
             vec![says(Role::System, "host"), says(Role::User, "Hi"), says(Role::System, "host, later")];
         let mut sent = ValidHistory::from(history).into_messages();
-        with_own(&mut sent, "own");
+        instruct(&mut sent, says(Role::System, "own"));
+        instruct(&mut sent, guidance());
         let expected = [
             says(Role::System, "host"),
             says(Role::System, "host, later"),
             says(Role::System, "own"),
+            guidance(),
             says(Role::User, "Hi"),
         ];
         assert_eq!(sent, expected);
