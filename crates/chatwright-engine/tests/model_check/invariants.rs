@@ -275,7 +275,7 @@ fn a_metadata_write_changes_nothing_of_what_runs(landing: &Landing<'_>) -> Check
     let runs = |stored: &Stored| {
         let Chat { head, state, .. } = &*stored.chat;
         let mut state = state.clone();
-        (state.keys, state.model) = (Vec::new(), None);
+        (state.keys, state.model, state.titled) = (Vec::new(), None, false);
         (state, head.index.status, head.holder, head.wake_at, head.index.updated, head.index.archived)
     };
     let (before, after) = (runs(landing.before), runs(&landing.world.stored));

@@ -238,7 +238,7 @@ impl World {
             ids: Arc::new(SeededIds::new(seed)),
             observers: Vec::new(),
             models: [("rule".into(), model)].into(),
-            model_configs: Default::default(),
+            model_configs: BTreeMap::new(),
             ledger: None,
             configuration: None,
             default_model: Some("rule".into()),
