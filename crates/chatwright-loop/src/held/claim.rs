@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use chatwright_core::head::Status;
 use chatwright_core::{ChatId, OpId, Revision, Seq, SessionId};
-use chatwright_engine::{Chat, Claim, Free, History, Input, Item};
+use chatwright_engine::{Chat, Claim, Free, History, Input};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -60,12 +60,6 @@ impl Held {
             history.preface(&deps.record(id, system).await?).map_err(crate::feed::broken)?;
         }
         fold_through(deps, id, &mut history, &chat).await?;
-        let is_user = |(_, item): &(Seq, Item)| matches!(item, Item::User(_));
-        if history.first() > Seq::new(1) && !history.items().iter().any(is_user) {
-            // A summary stands in the place of the beginning of a turn. What the turn has used up stands there too.
-            history = History::default();
-            fold_through(deps, id, &mut history, &chat).await?;
-        }
         if let Some((seq, kind)) = history.strange() {
             tracing::warn!(chat = %id, %seq, %kind, "a record of a newer program: the chat is not run here");
             return Ok(None);
