@@ -157,7 +157,9 @@ async fn nothing_that_is_wrong_with_a_title_is_the_chats_and_the_next_turn_tries
         let _worker = work(&chats);
         let chat = begin(&chats, "hello").await;
         // Nobody waits for it: the next turn begins at once.
+        let begun = tokio::time::Instant::now();
         turn(&chats, chat, "again").await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         sleep(Duration::from_secs(60)).await;
         turn(&chats, chat, "and again").await;
         assert_eq!(title(&chats, chat).await, "Trains");
