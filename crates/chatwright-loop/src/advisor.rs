@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use chatwright_config::AdvisorSettings;
 use chatwright_core::content::{Output, Part};
-use chatwright_core::model::{Message, ModelId, ReasoningEffort, Role, Usage};
+use chatwright_core::model::{Message, ReasoningEffort, Role, Usage};
 use chatwright_core::money::Amount;
 use chatwright_core::tool::{Effect, ToolSpec};
 use chatwright_engine::{Chat, History, Item, calls};
 use serde::Serialize;
 
-pub(crate) use self::ask::{Advisor, Seen};
+pub(crate) use self::ask::{Advisor, Seen, text_of};
 use crate::deps::Deps;
 use crate::models::NoModel;
 
@@ -126,7 +126,7 @@ pub(crate) async fn terms(deps: &Deps, chat: &Chat) -> Result<Option<Terms>, Str
 }
 
 /// How often the turn that runs has been advised.
-fn uses(history: &History) -> u32 {
+pub(crate) fn uses(history: &History) -> u32 {
     let items = history.items().iter().rev().map(|(_, item)| item);
     let of_turn = items.take_while(|item| !matches!(item, Item::User(_)));
     let results = of_turn.filter_map(|item| match item {
@@ -171,10 +171,6 @@ impl Told {
             }
         }
     }
-}
-
-fn named(model: &ModelId) -> String {
-    model.to_string()
 }
 
 #[cfg(test)]

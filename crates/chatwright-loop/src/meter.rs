@@ -109,6 +109,14 @@ impl Meter {
         Report { usage, estimated, prices: self.prices.as_ref().map(|(_, version)| *version), warnings }
     }
 
+    /// Leaves it to the worker to write down what became of it: for callers that do not wait for anything any more.
+    pub(crate) fn close_later(&self, report: &Report, end: LedgerEnd) {
+        if self.deps.ports.ledger.is_some() {
+            let (at, charge) = (self.deps.ports.clock.now(), self.charge(report.usage));
+            self.deps.late.add(self.id, LedgerClosing { at, end, estimated: report.estimated, charge });
+        }
+    }
+
     /// Writes down what became of it. What does not land soon is tried again by the worker.
     pub(crate) async fn close(&self, report: &Report, end: LedgerEnd) {
         let Some(ledger) = self.deps.ports.ledger.clone() else { return };

@@ -41,7 +41,8 @@ pub enum Event<'a> {
         /// The model.
         model: &'a ModelId,
     },
-    /// The provider, or its adapter, warned of something in a request: a setting that it has no place for.
+    /// The provider, or its adapter, warned of something in a request: a setting that it has no place for. Or the loop did: a turn goes
+    /// without the advisor that it should have.
     Warned {
         /// The chat.
         chat: ChatId,

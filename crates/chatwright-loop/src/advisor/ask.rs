@@ -13,14 +13,14 @@ use chatwright_core::model::{FinishReason, Message, ModelCall, Role};
 use chatwright_core::port::{Event, LedgerEnd, Purpose, Tool};
 use chatwright_core::tool::{ToolCall, ToolSpec};
 use chatwright_core::{Cancel, ChatId, Gen};
-use chatwright_engine::{History, calls};
+use chatwright_engine::calls;
 use chatwright_retry::{Decision, Policy, decide};
 use futures::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::handoff::hand_off;
-use super::{QUESTION_SCALARS_MAX, Terms, Told, WITHIN, named, spec, uses};
+use super::{QUESTION_SCALARS_MAX, Terms, Told, WITHIN, spec};
 use crate::deps::{Deps, soon};
 use crate::failure;
 use crate::meter::{Meter, Request};
@@ -34,18 +34,20 @@ const PROMPT_TOKENS: u64 = 32_000;
 
 /// The tool of one call.
 pub(crate) struct Advisor {
-    deps: Arc<Deps>,
-    terms: Arc<Terms>,
-    used: u32,
-    chat: ChatId,
-    r#gen: Gen,
-    index: Index,
+    pub(crate) deps: Arc<Deps>,
+    pub(crate) terms: Arc<Terms>,
+    /// How often the turn has been advised.
+    pub(crate) used: u32,
+    pub(crate) chat: ChatId,
+    pub(crate) r#gen: Gen,
+    pub(crate) index: Index,
     /// The model of the chat.
-    own: Option<Box<str>>,
-    seen: Seen,
+    pub(crate) own: Option<Box<str>>,
+    pub(crate) seen: Seen,
     /// What the agent said before it asked.
-    step: String,
-    drain: watch::Receiver<Option<Instant>>,
+    pub(crate) step: String,
+    /// When a shutdown that has begun takes the chat away.
+    pub(crate) drain: watch::Receiver<Option<Instant>>,
 }
 
 /// What the agent saw when it asked.
@@ -75,34 +77,6 @@ struct Asked {
 }
 
 impl Advisor {
-    /// For a call of an answer with this content.
-    #[allow(clippy::too_many_arguments, reason = "it is built in one place, of what is there")]
-    pub(crate) fn new(
-        deps: &Arc<Deps>,
-        terms: &Arc<Terms>,
-        history: &History,
-        chat: ChatId,
-        r#gen: Gen,
-        index: &Index,
-        own: Option<&str>,
-        seen: Seen,
-        content: &[Part],
-        drain: watch::Receiver<Option<Instant>>,
-    ) -> Self {
-        Self {
-            deps: Arc::clone(deps),
-            terms: Arc::clone(terms),
-            used: uses(history),
-            chat,
-            r#gen,
-            index: index.clone(),
-            own: own.map(Into::into),
-            seen,
-            step: text_of(content),
-            drain,
-        }
-    }
-
     async fn ask(&self, question: &str, cancel: Cancel) -> Result<Told, Ended> {
         let mut bounds = Bounds { cancel, until: Instant::now() + WITHIN };
         let name = self.terms.model.as_deref().or(self.own.as_deref());
@@ -268,7 +242,7 @@ impl Advisor {
             advice.push_str("\n\n[The advice was cut off here.]");
         }
         let usage = meter.report(&asked.answer).usage;
-        let advisor_model = named(&chosen.model.id());
+        let advisor_model = chosen.model.id().to_string();
         let remaining_uses = self.remaining().saturating_sub(1);
         Ok(Told::Advice { advice, advisor_model, remaining_uses, usage, cost: meter.cost(&usage) })
     }
@@ -345,16 +319,15 @@ impl Asked {
 impl Drop for Asked {
     /// Whoever waited for the answer is gone, and with them the tool: an edit, a chat that was lost, a shutdown.
     fn drop(&mut self) {
-        let Some(meter) = self.meter.take().filter(|_| tokio::runtime::Handle::try_current().is_ok()) else {
-            return;
-        };
-        let report = meter.report(&self.answer);
-        tokio::spawn(async move { meter.close(&report, LedgerEnd::Aborted).await });
+        if let Some(meter) = self.meter.take() {
+            let report = meter.report(&self.answer);
+            meter.close_later(&report, LedgerEnd::Aborted);
+        }
     }
 }
 
 /// The texts of an answer.
-fn text_of(content: &[Part]) -> String {
+pub(crate) fn text_of(content: &[Part]) -> String {
     let texts = content.iter().filter_map(|part| match part {
         Part::Text { text, .. } => Some(text.trim()).filter(|text| !text.is_empty()),
         _ => None,

@@ -88,12 +88,18 @@ impl Held {
                 Seen::Anew(messages)
             }
         };
-        let (index, own) = (&self.chat.head.index, self.chat.state.model.as_deref());
-        let (content, drain) = (&answer.content, self.drain.clone());
-        let (history, r#gen) = (&self.history, open.r#gen);
-        let advisor =
-            Advisor::new(&self.deps, terms, history, self.id, r#gen, index, own, seen, content, drain);
-        Some(Arc::new(advisor))
+        Some(Arc::new(Advisor {
+            deps: Arc::clone(&self.deps),
+            terms: Arc::clone(terms),
+            used: advisor::uses(&self.history),
+            chat: self.id,
+            r#gen: open.r#gen,
+            index: self.chat.head.index.clone(),
+            own: self.chat.state.model.clone(),
+            seen,
+            step: advisor::text_of(&answer.content),
+            drain: self.drain.clone(),
+        }))
     }
 }
 
