@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chatwright_core::model::{FinishReason, ModelId, Usage};
-use chatwright_core::port::{AttemptEnd, Event, Observer};
+use chatwright_core::port::timing::{
+    Activity, ChatKind, CommitTrouble, CompactionResult, LedgerTask, Scope, Stage, StageAnomaly,
+    TurnCategory, TurnTimes,
+};
+use chatwright_core::port::{AttemptEnd, Event, LedgerEnd, Observer, Purpose};
 use chatwright_core::record::StopReason;
 use chatwright_core::tool::CallKey;
 use chatwright_core::{ChatId, Gen, MessageId, OpId, Uuid};
@@ -44,13 +48,21 @@ fn each_event(chat: ChatId, tell: &mut dyn FnMut(&Event<'_>)) {
             message: MessageId::from_uuid(id),
             ordinal: u32::try_from(number).unwrap_or(u32::MAX),
         };
-        let all = Some(number);
+        let (all, kind) = (Some(number), ChatKind::Subagent);
         let usage = Usage { input: all, output: all, reasoning: all, cache_read: all, cache_write: None };
         // Also what ends and never began.
-        tell(&Event::ToolEnded { key, name: text, is_error: true });
-        tell(&Event::TurnStarted { chat, op: OpId::from_uuid(id) });
+        let tool_ended = |is_error| Event::ToolEnded {
+            key,
+            name: text,
+            model: &model,
+            is_error,
+            bytes: text.len(),
+            truncated: is_error,
+        };
+        tell(&tool_ended(true));
+        tell(&Event::TurnStarted { chat, op: OpId::from_uuid(id), kind });
         tell(&Event::AttemptStarted { chat, r#gen, model: &model });
-        tell(&Event::Warned { chat, r#gen, warnings: &[text.to_owned(), text.to_owned()] });
+        tell(&Event::Warned { chat, r#gen, model: &model, warnings: &[text.to_owned(), text.to_owned()] });
         let ends = [
             AttemptEnd::Finished(FinishReason::Stop),
             AttemptEnd::Finished(FinishReason::Unknown),
@@ -64,10 +76,38 @@ fn each_event(chat: ChatId, tell: &mut dyn FnMut(&Event<'_>)) {
         }
         tell(&Event::ToolStarted { key, name: text });
         tell(&Event::ToolStarted { key, name: text });
-        tell(&Event::ToolEnded { key, name: text, is_error: false });
+        tell(&tool_ended(false));
         for reason in STOPS.map(Some).into_iter().chain([None]) {
-            tell(&Event::TurnEnded { chat, reason });
+            tell(&Event::TurnEnded { chat, reason, kind });
         }
+        tell(&Event::TurnAbandoned { chat, kind });
+        let took = Duration::from_millis(number);
+        let mut times = TurnTimes::default();
+        times.spend(TurnCategory::Streaming, took);
+        tell(&Event::TurnTimed { chat, kind, times: &times });
+        for model in [None, Some(&model)] {
+            for &stage in Stage::ALL {
+                tell(&Event::StageEnded { chat, kind, stage, scope: Scope::Turn, model, took });
+            }
+        }
+        let (messages, bytes, model) = (text.len(), text.len(), &model);
+        for purpose in Purpose::ALL {
+            tell(&Event::PromptBuilt { chat, model, purpose, messages, bytes });
+            let (end, estimated) = (LedgerEnd::Failed, true);
+            tell(&Event::RequestEnded { chat, model, purpose, end, usage, estimated });
+        }
+        tell(&Event::StepStored { chat, model });
+        tell(&Event::CompactionEnded { chat, model, result: CompactionResult::Timeout });
+        tell(&Event::ToolRefused { chat, model, name: Some(text) });
+        tell(&Event::ToolRefused { chat, model, name: None });
+        tell(&Event::StageAnomaly { chat, reason: StageAnomaly::StaleAnchor });
+        tell(&Event::CommitFailed { chat, trouble: CommitTrouble::Unknown });
+        tell(&Event::LedgerFailed { chat, task: LedgerTask::Close });
+        tell(&Event::DoorbellFailed { chat });
+        tell(&Event::PreviewCut { chat, r#gen });
+        let (from, to) = (Some(Activity::Waiting), Some(Activity::Streaming));
+        tell(&Event::ActivityChanged { chat, from: None, to });
+        tell(&Event::ActivityChanged { chat, from, to: None });
     }
 }
 

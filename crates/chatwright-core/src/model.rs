@@ -298,6 +298,22 @@ pub enum FinishReason {
     Unknown,
 }
 
+impl FinishReason {
+    /// The name in the stored format.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ContentFilter => "content_filter",
+            Self::ToolCalls => "tool_calls",
+            Self::Pause => "pause",
+            Self::Error => "error",
+            Self::Other => "other",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Tokens of one provider request. `None` is "not reported", which is not zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -18,6 +18,7 @@ mod live_log;
 mod model_resolver;
 mod observer;
 mod session_store;
+pub mod timing;
 mod tool;
 
 pub use blobs::Blobs;

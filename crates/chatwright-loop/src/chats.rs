@@ -24,6 +24,7 @@ use crate::events::{EventSources, EventStream, EventsError, events};
 use crate::feed::Failed;
 use crate::held;
 use crate::meter::Late;
+use crate::metrics::{self, Metrics};
 use crate::models::{Models, NoModel};
 use crate::registry::{InvalidSetup, Registry};
 use crate::store_time::StoreTime;
@@ -239,6 +240,8 @@ impl Chats {
                 return Err(InvalidSetup::UnknownModel(name));
             }
         }
+        metrics::describe();
+        let metrics = Metrics::new(registry.names());
         let time = StoreTime::new(Arc::clone(&ports.sessions), Arc::clone(&ports.clock));
         Ok(Self {
             deps: Arc::new(Deps {
@@ -250,6 +253,7 @@ impl Chats {
                 calls: Calls::default(),
                 gates: Gates::new(),
                 late: Late::default(),
+                metrics,
             }),
         })
     }

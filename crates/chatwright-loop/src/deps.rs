@@ -14,6 +14,7 @@ use chatwright_retry::Gates;
 use crate::Settings;
 use crate::calls::Calls;
 use crate::meter::Late;
+use crate::metrics::Metrics;
 use crate::models::{Configuration, Models};
 use crate::registry::Registry;
 use crate::store_time::StoreTime;
@@ -64,11 +65,14 @@ pub(crate) struct Deps {
     pub(crate) calls: Calls,
     pub(crate) gates: Gates,
     pub(crate) late: Late,
+    pub(crate) metrics: Metrics,
 }
 
 impl Deps {
     pub(crate) fn observe(&self, event: &Event<'_>) {
-        for observer in &self.ports.observers {
+        let own: &dyn Observer = &self.metrics;
+        let others = self.ports.observers.iter().map(|observer| &**observer);
+        for observer in std::iter::once(own).chain(others) {
             // A chat must not suffer from who looks on (O2).
             if catch_unwind(AssertUnwindSafe(|| observer.observe(event))).is_err() {
                 tracing::error!("an observer panicked");

@@ -1,6 +1,6 @@
 //! Doorbells: hints that something changed. Losing, doubling, reordering or forging them changes nothing but latency.
 
-use chatwright_core::port::Topic;
+use chatwright_core::port::{Event, Topic};
 use chatwright_core::{ChatId, Revision, Uuid};
 
 use crate::deps::{Deps, soon};
@@ -32,7 +32,7 @@ impl Deps {
             }
         };
         if !matches!(soon(ring).await, Some(Ok(()))) {
-            metrics::counter!("chatwright_doorbell_failures_total").increment(1);
+            self.observe(&Event::DoorbellFailed { chat });
             tracing::debug!(%chat, "a doorbell was not rung");
         }
     }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use chatwright_core::port::{Actual, CommitError, StoreError};
+use chatwright_core::port::timing::CommitTrouble;
+use chatwright_core::port::{Actual, CommitError, Event, StoreError};
 use chatwright_core::{ChatId, Commit, Record, Seq, limits};
 use chatwright_engine::{Chat, History, Input, NotDone, Receipt, Refused, Unreadable, receipt_of, step};
 
 use crate::deps::{Deps, soon};
+use crate::turns::Turns;
 
 /// How often an input is fed before the chat counts as too busy.
 const ROUNDS: u32 = 16;
@@ -19,6 +21,8 @@ pub(crate) struct Landed {
     pub(crate) chat: Chat,
     /// The receipt, for a command.
     pub(crate) receipt: Option<Receipt>,
+    /// The turns that ended and began with it.
+    pub(crate) turns: Turns,
 }
 
 /// An input that did not land, as far as anybody knows.
@@ -72,9 +76,10 @@ impl Deps {
                 }
                 if let Some(seen) = seen {
                     match self.landed(id, input, seen, base.as_ref(), history).await {
-                        Ok(Some(record)) => {
+                        Ok(Some((record, turns))) => {
                             let chat = base.ok_or(Refused::NotFound { what: "chat" })?;
-                            return Ok(Landed { receipt: receipt_of(&record), chat });
+                            turns.tell(self, &chat, input.op());
+                            return Ok(Landed { receipt: receipt_of(&record), chat, turns });
                         }
                         // Whatever was unknown has not landed; what is late will meet a newer revision.
                         Ok(None) => unknown = None,
@@ -104,7 +109,7 @@ impl Deps {
                 Some(commit) => (commit, receipt),
                 None => {
                     let chat = base.ok_or(Refused::NotFound { what: "chat" })?;
-                    return Ok(Landed { chat, receipt });
+                    return Ok(Landed { chat, receipt, turns: Turns::default() });
                 }
             };
             self.open_preview(id, &commit).await;
@@ -113,13 +118,18 @@ impl Deps {
                 Ok(()) => {
                     self.absorb(commit.records(), history)?;
                     let chat = Chat::new(id, commit.head().clone()).map_err(broken)?;
-                    return Ok(Landed { chat, receipt });
+                    let turns = Turns::of(commit.records(), base.as_ref());
+                    turns.tell(self, &chat, input.op());
+                    return Ok(Landed { chat, receipt, turns });
                 }
                 Err(CommitError::Conflict(Actual::Purged)) => {
                     return Err(Refused::NotFound { what: "chat" }.into());
                 }
-                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Conflict(_)) => {
+                    self.observe(&Event::CommitFailed { chat: id, trouble: CommitTrouble::Conflict });
+                }
                 Err(CommitError::Store(error)) => {
+                    self.observe(&Event::CommitFailed { chat: id, trouble: CommitTrouble::Unknown });
                     tracing::debug!(chat = %id, %error, "the outcome of a commit is unknown");
                     unknown = Some(error);
                     pause = self.pause(pause).await;
@@ -143,7 +153,7 @@ impl Deps {
         }
     }
 
-    /// Folds what was appended after `seen`, and gives the record that carries the input's operation.
+    /// Folds what was appended after `seen`, and gives the record that carries the input's operation, with what its commit did to turns.
     async fn landed(
         &self,
         id: ChatId,
@@ -151,9 +161,10 @@ impl Deps {
         seen: Seq,
         chat: Option<&Chat>,
         history: &mut History,
-    ) -> Result<Option<Record>, Failed> {
+    ) -> Result<Option<(Record, Turns)>, Failed> {
         let Some(chat) = chat else { return Ok(None) };
-        let mut found = None;
+        let mut found: Option<(Record, Turns)> = None;
+        let mut is_of_it = false;
         let mut after = seen;
         while after < chat.head.last_seq {
             let page =
@@ -161,8 +172,18 @@ impl Deps {
             let Some(last) = page.last() else { break };
             after = last.seq;
             self.absorb(&page, history)?;
-            if found.is_none() {
-                found = page.into_iter().find(|record| record.op() == Some(input.op()));
+            for record in page {
+                // Only the first record of a commit carries its operation.
+                is_of_it = record.op().map_or(is_of_it, |op| op == input.op());
+                match &mut found {
+                    Some((_, turns)) if is_of_it => turns.take(&record),
+                    None if is_of_it => {
+                        let mut turns = Turns::default();
+                        turns.take(&record);
+                        found = Some((record, turns));
+                    }
+                    _ => {}
+                }
             }
         }
         Ok(found)

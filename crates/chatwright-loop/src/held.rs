@@ -5,6 +5,8 @@ mod attempt;
 mod batch;
 mod claim;
 mod compaction;
+mod laps;
+mod pace;
 mod prompt;
 mod wait;
 
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chatwright_core::head::{Status, UnitKind};
+use chatwright_core::port::timing::Stage;
 use chatwright_core::port::{BusFrames, Delivery, StoreError, StoreErrorKind};
 use chatwright_core::{ChatId, Epoch, Gen, MessageId, OpId, Revision};
 use chatwright_engine::{Chat, Fence, History, Input, Next, Refused, Work};
@@ -22,6 +25,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::advisor::Advised;
+use self::pace::Pace;
 use self::prompt::Prompt;
 use crate::deps::Deps;
 use crate::doorbell;
@@ -45,6 +49,7 @@ pub(crate) struct Held {
     shortened: usize,
     wakes: Wakes,
     drain: Drain,
+    pace: Pace,
     /// When the watchdog was last moved on.
     watched: Instant,
     /// It is no longer known to be ours, or nothing more can be done with it.
@@ -91,11 +96,27 @@ impl Held {
     /// Runs the chat until it comes to rest or is lost.
     pub(crate) async fn run(mut self) -> After {
         while !self.lost && self.is_mine() && self.lease.is_live() {
+            self.pace.settle();
             let state = &self.chat.state;
             match (state.open.clone(), state.retry.and_then(|retry| retry.at)) {
-                (Some(open), _) if open.kind == UnitKind::Batch => self.batch(&open).await,
-                (Some(open), _) => self.attempt(&open).await,
-                (None, Some(at)) => self.wait_to_retry(at).await,
+                (Some(open), _) if open.kind == UnitKind::Batch => {
+                    self.pace.begin(Stage::ToolCall);
+                    self.batch(&open).await;
+                    self.pace.end_tools();
+                }
+                (Some(open), _) => {
+                    self.pace.work();
+                    self.attempt(&open).await;
+                    if !self.lost {
+                        self.pace.end(Stage::GenerationStep);
+                        self.pace.end(Stage::Compaction);
+                    }
+                }
+                (None, Some(at)) => {
+                    self.pace.begin(Stage::RetryBackoff);
+                    self.wait_to_retry(at).await;
+                    self.pace.end(Stage::RetryBackoff);
+                }
                 (None, None) => break,
             }
         }
@@ -124,6 +145,7 @@ impl Held {
         let fence = Fence { session: self.lease.session, epoch: self.epoch, r#gen };
         let input = Input::Work(OpId::mint(&*self.deps.ports.ids), fence, work);
         let (deps, lease) = (Arc::clone(&self.deps), Arc::clone(&self.lease));
+        self.pace.begin(Stage::Commit);
         while lease.is_live() {
             let fed = tokio::select! {
                 biased;
@@ -133,6 +155,8 @@ impl Held {
             match fed {
                 Ok(landed) => {
                     self.chat = landed.chat;
+                    self.pace.end(Stage::Commit);
+                    self.pace.turn(landed.turns);
                     let runnable = self.chat.head.holder.is_none() && self.chat.head.wake_at.is_some();
                     deps.ring(self.id, self.chat.head.revision, runnable).await;
                     return true;
@@ -178,6 +202,7 @@ impl Held {
         let fed = self.deps.feed(self.id, &input, Some(self.chat.clone()), &mut self.history).await;
         if let Ok(landed) = fed {
             self.chat = landed.chat;
+            self.pace.turn(landed.turns);
             self.deps.ring(self.id, self.chat.head.revision, false).await;
         }
     }

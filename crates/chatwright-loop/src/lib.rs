@@ -26,9 +26,11 @@ mod family;
 mod feed;
 #[cfg(feature = "schemars")]
 mod function;
+pub mod gen_ai;
 mod held;
 mod lease;
 mod meter;
+pub mod metrics;
 mod models;
 mod preview;
 mod registry;
@@ -38,6 +40,7 @@ mod store_time;
 mod system;
 mod titles;
 mod tokens;
+mod turns;
 mod worker;
 
 pub use chats::{Asked, Chats, NewChat, NewEdit, NewMessage, NewSettings, QueuedMessage};

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use chatwright_core::accumulator::Accumulator;
 use chatwright_core::head::Index;
-use chatwright_core::model::Usage;
+use chatwright_core::model::{ModelId, Usage};
 use chatwright_core::money::{Amount, Prices};
+use chatwright_core::port::timing::LedgerTask;
 use chatwright_core::port::{
-    Charge, Ledger, LedgerClosing, LedgerEnd, LedgerEntry, Purpose, StoreError, StoreErrorKind,
+    Charge, Event, Ledger, LedgerClosing, LedgerEnd, LedgerEntry, Purpose, StoreError, StoreErrorKind,
 };
 use chatwright_core::{ChatId, Gen, OpId, Timestamp, limits};
 use chatwright_engine::Report;
@@ -38,6 +39,9 @@ const WARNINGS_MAX: usize = 8;
 pub(crate) struct Meter {
     deps: Arc<Deps>,
     id: OpId,
+    purpose: Purpose,
+    chat: ChatId,
+    model: ModelId,
     prices: Option<(Prices, u64)>,
     /// About how many tokens its prompt has.
     prompt: u64,
@@ -59,7 +63,9 @@ impl Meter {
     pub(crate) async fn open(deps: &Arc<Deps>, request: Request<'_>) -> Result<Self, StoreError> {
         let Request { purpose, chat, r#gen, index, chosen, prompt } = request;
         let prices = chosen.prices().map(|(prices, version)| (prices.clone(), version));
-        let meter = Self { deps: Arc::clone(deps), id: OpId::mint(&*deps.ports.ids), prices, prompt };
+        let (deps, id, model) = (Arc::clone(deps), OpId::mint(&*deps.ports.ids), chosen.model.id());
+        let meter = Self { deps, id, purpose, chat, model, prices, prompt };
+        let deps = &meter.deps;
         let Some(ledger) = &deps.ports.ledger else { return Ok(meter) };
         let entry = LedgerEntry {
             id: meter.id,
@@ -68,18 +74,23 @@ impl Meter {
             r#gen,
             owner: index.owner.clone(),
             organization: index.organization.clone(),
-            model: chosen.model.id(),
+            model: meter.model.clone(),
             prices: meter.prices.as_ref().map(|(_, version)| *version),
             opened: deps.time.now().await?,
             estimate: meter.charge(Usage { input: Some(prompt), ..Usage::default() }),
         };
-        match timeout(OPEN_WITHIN, ledger.open(&entry)).await {
-            Ok(opened) => opened.map(|()| meter),
+        let opened = match timeout(OPEN_WITHIN, ledger.open(&entry)).await {
+            Ok(opened) => opened,
             Err(_) => Err(StoreError::new(
                 StoreErrorKind::Unavailable,
                 "the ledger did not answer in time".to_owned(),
             )),
+        };
+        if let Err(error) = opened {
+            meter.deps.observe(&Event::LedgerFailed { chat, task: LedgerTask::Open });
+            return Err(error);
         }
+        Ok(meter)
     }
 
     fn charge(&self, usage: Usage) -> Charge {
@@ -109,8 +120,15 @@ impl Meter {
         Report { usage, estimated, prices: self.prices.as_ref().map(|(_, version)| *version), warnings }
     }
 
+    fn observe(&self, report: &Report, end: LedgerEnd) {
+        let (chat, model, purpose) = (self.chat, &self.model, self.purpose);
+        let (usage, estimated) = (report.usage, report.estimated);
+        self.deps.observe(&Event::RequestEnded { chat, model, purpose, end, usage, estimated });
+    }
+
     /// Leaves it to the worker to write down what became of it: for callers that do not wait for anything any more.
     pub(crate) fn close_later(&self, report: &Report, end: LedgerEnd) {
+        self.observe(report, end);
         if self.deps.ports.ledger.is_some() {
             let (at, charge) = (self.deps.ports.clock.now(), self.charge(report.usage));
             self.deps.late.add(self.id, LedgerClosing { at, end, estimated: report.estimated, charge });
@@ -119,12 +137,14 @@ impl Meter {
 
     /// Writes down what became of it. What does not land soon is tried again by the worker.
     pub(crate) async fn close(&self, report: &Report, end: LedgerEnd) {
+        self.observe(report, end);
         let Some(ledger) = self.deps.ports.ledger.clone() else { return };
         let at = soon(self.deps.time.now()).await.and_then(Result::ok);
         let at = at.unwrap_or_else(|| self.deps.ports.clock.now());
         let charge = self.charge(report.usage);
         let closing = LedgerClosing { at, end, estimated: report.estimated, charge };
         if !close(&*ledger, self.id, &closing).await {
+            self.deps.observe(&Event::LedgerFailed { chat: self.chat, task: LedgerTask::Close });
             self.deps.late.add(self.id, closing);
         }
     }

@@ -109,6 +109,11 @@ impl Preview {
         (self.flush_at, self.waits) = (Some(Instant::now() + time), true);
     }
 
+    /// The log takes no more of it.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.ended
+    }
+
     /// Seals the gen in the live log, after the commit that sealed it in the chat's log.
     pub(crate) async fn seal(self, at: u64) {
         seal(&*self.live, self.chat, self.epoch, self.r#gen, at).await;

@@ -120,6 +120,11 @@ impl Registry {
         Ok(Self { tools, definitions, advisor })
     }
 
+    /// The names of all tools, the advisor's too.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tools.keys().map(|name| &**name).chain([advisor::NAME])
+    }
+
     /// Whether the host has a tool of the advisor's name: there is no advisor then.
     pub(crate) fn hides_advisor(&self) -> bool {
         self.advisor.is_none()
@@ -170,6 +175,16 @@ impl<'a> Tools<'a> {
             }
         };
         calls(content).map(|call| Planned { ordinal: call.ordinal, plan: plan(call) }).collect()
+    }
+
+    /// The calls of a plan that are refused, by the names of their tools. What a model invents has none.
+    pub(crate) fn refused(self, plan: &[Planned], content: &[Part]) -> Vec<Option<&'a str>> {
+        let is_refused = |ordinal: u32| {
+            let planned = plan.iter().find(|planned| planned.ordinal == ordinal);
+            planned.is_some_and(|planned| matches!(planned.plan, Plan::Refuse { .. }))
+        };
+        let refused = calls(content).filter(|call| is_refused(call.ordinal));
+        refused.map(|call| self.tool(call.name).map(|entry| &*entry.spec.name)).collect()
     }
 
     fn plan_call(self, call: Call<'_>, withheld: bool) -> Plan {

@@ -155,9 +155,9 @@ impl Advisor {
         };
         let mut asked = Asked { meter: Some(meter), answer: Accumulator::new() };
         let streamed = self.stream(chosen, call, &mut asked.answer, bounds).await;
-        let warnings = asked.answer.warnings();
+        let (model, warnings) = (&chosen.model.id(), asked.answer.warnings());
         if !warnings.is_empty() {
-            self.deps.observe(&Event::Warned { chat, r#gen: self.r#gen, warnings });
+            self.deps.observe(&Event::Warned { chat, r#gen: self.r#gen, model, warnings });
         }
         let provider = chosen.model.id().provider;
         let failed = match (streamed, asked.answer.end()) {

@@ -5,15 +5,17 @@ use std::time::Duration;
 use chatwright_core::accumulator::{Accumulator, End};
 use chatwright_core::content::Part;
 use chatwright_core::error::{
-    Advice, Cause, ErrorInfo, Failure, RetryEvent, TimeoutPhase, Verdict, classify,
+    Advice, Cause, ErrorInfo, Failure, Kind, RetryEvent, TimeoutPhase, Verdict, classify,
 };
 use chatwright_core::head::{OpenGen, UnitKind};
-use chatwright_core::model::{FinishReason, ModelCall, ModelPart, Usage};
+use chatwright_core::model::{FinishReason, ModelCall, ModelId, ModelPart, Usage};
+use chatwright_core::port::timing::{CompactionResult, Stage};
 use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LedgerEnd, LiveLog, Purpose};
 use chatwright_engine::{Answer, Compacted, Report, Stopped, Work};
 use chatwright_retry::Gate;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
+use tracing::Instrument;
 
 use super::{Drain, Held, Look};
 use crate::blobs::{Aside, Keeper};
@@ -75,12 +77,21 @@ impl Held {
         let live: Arc<dyn LiveLog> = Arc::clone(&deps.ports.live);
         let mut preview = Preview::new(live, self.id, self.epoch, open.r#gen, &deps.settings);
         let gate = deps.gates.gate(&model.account());
+        self.pace.begin(Stage::CapacityWait);
         let streamed = match self.pass(open, &gate).await {
             Some(ended) => ended,
-            None => self.stream(open, &mut asked, &mut answer, &mut preview).await,
+            None => {
+                self.pace.end(Stage::CapacityWait);
+                self.pace.step(purpose(open), open.r#gen);
+                self.stream(open, &mut asked, &mut answer, &mut preview).await
+            }
         };
+        self.pace.answered(&answer, self.error_kind(&streamed, &answer));
         if !matches!(streamed, Streamed::Lost) {
             preview.flush().await;
+        }
+        if preview.was_cut() {
+            deps.observe(&Event::PreviewCut { chat: self.id, r#gen: open.r#gen });
         }
         self.ended(open, &asked, &gate, streamed, answer, preview).await;
     }
@@ -175,6 +186,7 @@ impl Held {
         answer: &mut Accumulator,
         preview: &mut Preview,
     ) -> Streamed {
+        self.pace.begin(Stage::Prepare);
         let call = match self.call(open, asked).await {
             Ok(call) => call,
             Err(ended) => return ended,
@@ -183,8 +195,10 @@ impl Held {
             // It stands in the record of the attempt beside what its provider warns of.
             answer.push(ModelPart::Warnings(vec![fault]));
         }
+        self.pace.end(Stage::Prepare);
         let model = &*asked.chosen.model;
-        let mut parts = model.stream(call);
+        let span = self.pace.ask(&model.id(), purpose(open));
+        let mut parts = span.in_scope(|| model.stream(call));
         let timeouts = self.deps.settings.model_timeouts;
         let begun = Instant::now();
         let total = begun + timeouts.total;
@@ -205,8 +219,9 @@ impl Held {
                 () = drained(&mut self.drain) => return Streamed::Drain,
                 () = sleep_until(watch_at) => self.watch(open.r#gen).await,
                 () = sleep_until(flush.unwrap_or(total)), if flush.is_some() => preview.flush().await,
-                part = parts.next() => {
+                part = parts.next().instrument(span.clone()) => {
                     let part = part.unwrap_or_else(|| ModelPart::Failure(Box::new(ended_early(model))));
+                    self.pace.part(&part);
                     let terminal = part.is_terminal();
                     // A sign of life keeps a silent stream alive, but only content ends the wait for content.
                     if part.is_content() {
@@ -256,10 +271,11 @@ impl Held {
         self.decide_advisor(open).await?;
         let own = user_prompt.as_ref().map(|prompt| prompt.as_str());
         let prompt = self.prompt(open, own).await?;
-        let (call, purpose, tokens) = if open.kind == UnitKind::Compaction {
+        let messages = prompt.messages().len();
+        let (call, tokens) = if open.kind == UnitKind::Compaction {
             let call = self.summary_call(prompt.into_messages(), &asked.chosen, asked.is_own);
             let tokens = tokens::of_bytes(tokens::bytes_of(&call.prompt));
-            (call, Purpose::Compaction, tokens)
+            (call, tokens)
         } else {
             let tokens = self.prompt_tokens();
             if self.is_full(asked, tokens) {
@@ -271,10 +287,12 @@ impl Held {
             if let Some(options) = asked.chosen.options() {
                 options.apply(&mut call);
             }
-            (call, Purpose::Turn, tokens)
+            (call, tokens)
         };
         let index = self.chat.head.index.clone();
-        let (chat, r#gen, chosen) = (self.id, Some(open.r#gen), &asked.chosen);
+        let (chat, r#gen, chosen, purpose) = (self.id, Some(open.r#gen), &asked.chosen, purpose(open));
+        let (model, bytes) = (&chosen.model.id(), self.prompt_bytes());
+        deps.observe(&Event::PromptBuilt { chat, model, purpose, messages, bytes });
         let request = Request { purpose, chat, r#gen, index: &index, chosen, prompt: tokens };
         let opened = self.meanwhile(open, Meter::open(&deps, request)).await?;
         let meter = opened.map_err(|error| Streamed::Failed(Box::new(failure::no_ledger(&error))))?;
@@ -333,7 +351,7 @@ impl Held {
         let report = asked.meter.as_ref().map(|meter| meter.report(&answer)).unwrap_or_default();
         // Nothing of a summary is shown while it is written.
         let off = if summarises { 0 } else { answer.units() };
-        self.observe_warnings(open, answer.warnings());
+        self.observe_warnings(open, &model, answer.warnings());
         let keeps =
             !summarises && matches!(streamed, Streamed::Stop | Streamed::Failed(_) | Streamed::Ended { .. });
         let content = match (&streamed, keeps) {
@@ -415,7 +433,16 @@ impl Held {
             }
         };
         let told = match &work {
-            Work::Failed { verdict, .. } => Some(ErrorInfo::from(&**verdict)),
+            Work::Failed { verdict, .. } => {
+                self.pace.failed();
+                Some(ErrorInfo::from(&**verdict))
+            }
+            _ => None,
+        };
+        let compaction = compaction_result(&work).filter(|_| summarises);
+        let deps = Arc::clone(&self.deps);
+        let refused = match &work {
+            Work::Answered(answer) => Some(deps.registry.tools(self.advised.is_there()).refused(&answer.plan, &answer.content)),
             _ => None,
         };
         asked.close(&report, ledger_end(end)).await;
@@ -424,24 +451,45 @@ impl Held {
             preview.seal(off).await;
         }
         self.observe_end(open, end, answer.usage());
+        let (chat, model) = (self.id, &model);
+        if let (true, Some(refused)) = (landed, refused) {
+            deps.observe(&Event::StepStored { chat, model });
+            for name in refused {
+                deps.observe(&Event::ToolRefused { chat, model, name });
+            }
+        }
+        if let (true, Some(result)) = (landed, compaction) {
+            deps.observe(&Event::CompactionEnded { chat, model, result });
+        }
         if let (true, Some(error)) = (landed, told) {
-            self.observe_retry(open, &error).await;
+            self.observe_retry(open, model, &error).await;
         }
     }
 
-    async fn observe_retry(&mut self, open: &OpenGen, error: &ErrorInfo) {
+    /// The kind of the error that a request ended with, for its span.
+    fn error_kind(&self, streamed: &Streamed, answer: &Accumulator) -> Option<&'static str> {
+        match (streamed, answer.end()) {
+            (Streamed::Failed(verdict), _) => Some(verdict.kind.as_str()),
+            (Streamed::Ended { .. }, Some(End::Failure(failure))) => {
+                Some(self.verdict(failure).kind.as_str())
+            }
+            _ => None,
+        }
+    }
+
+    async fn observe_retry(&mut self, open: &OpenGen, model: &ModelId, error: &ErrorInfo) {
         let Some(at) = self.chat.state.retry.and_then(|retry| retry.at) else { return };
         let Ok(now) = self.deps.time.now().await else { return };
         let (delay, wall) = (at.since(now), self.deps.ports.clock.now().into());
         let retry = RetryEvent::new(error, self.chat.state.failures, delay, wall);
-        self.deps.observe(&Event::RetryScheduled { chat: self.id, r#gen: open.r#gen, retry: &retry });
+        self.deps.observe(&Event::RetryScheduled { chat: self.id, r#gen: open.r#gen, model, retry: &retry });
     }
 
     /// What is not done as it was asked for must not go unnoticed.
-    fn observe_warnings(&self, open: &OpenGen, warnings: &[String]) {
+    fn observe_warnings(&self, open: &OpenGen, model: &ModelId, warnings: &[String]) {
         if !warnings.is_empty() {
             tracing::debug!(chat = %self.id, r#gen = %open.r#gen, ?warnings, "a provider warns of a request");
-            self.deps.observe(&Event::Warned { chat: self.id, r#gen: open.r#gen, warnings });
+            self.deps.observe(&Event::Warned { chat: self.id, r#gen: open.r#gen, model, warnings });
         }
     }
 
@@ -456,6 +504,28 @@ impl Asked {
         if let Some(meter) = &self.meter {
             meter.close(report, end).await;
         }
+    }
+}
+
+/// What a gen asks a model for.
+fn purpose(open: &OpenGen) -> Purpose {
+    match open.kind {
+        UnitKind::Compaction => Purpose::Compaction,
+        _ => Purpose::Turn,
+    }
+}
+
+/// What became of a summary, if anything did: one that was stopped or was not necessary any more does not count.
+fn compaction_result(work: &Work) -> Option<CompactionResult> {
+    match work {
+        Work::Compacted(compacted) => compacted.summary.as_ref().map(|_| CompactionResult::Success),
+        Work::Failed { verdict, .. } => match verdict.kind {
+            Kind::Timeout | Kind::StartupTimeout | Kind::StreamSilenceTimeout => {
+                Some(CompactionResult::Timeout)
+            }
+            _ => Some(CompactionResult::Error),
+        },
+        _ => None,
     }
 }
 

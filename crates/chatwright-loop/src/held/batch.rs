@@ -2,7 +2,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use chatwright_core::content::Output;
+use chatwright_core::content::{FileData, Output};
 use chatwright_core::head::{OpenCall, OpenGen};
 use chatwright_core::port::{Event, Tool};
 use chatwright_core::record::{CallResult, ResultOrigin};
@@ -12,6 +12,7 @@ use chatwright_engine::{Planned, Report, Stopped, Work, calls};
 use futures::FutureExt;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep_until;
+use tracing::Instrument;
 
 use super::attempt::drained;
 use super::{Held, Look};
@@ -141,16 +142,30 @@ impl Held {
             let session = self.lease.session;
             let tool_call = ToolCall::new(key, open.r#gen, session, input, deadline, running.cancel.clone());
             let max = self.deps.settings.tool_output_bytes_max;
+            let model = answer.model.clone();
+            let timed = self.pace.tool(key, &spec.name, written.map_or("", |written| written.id), &model);
             let time = deadline.since(call.started.unwrap_or_default());
             self.deps.observe(&Event::ToolStarted { key, name: &spec.name });
             let (call, name, deps) = (call.clone(), spec.name.clone(), Arc::clone(&self.deps));
             let (returned, hurry) = (Arc::clone(&running.returned), running.hurry.1.clone());
             running.tasks.spawn(async move {
-                let mut result = run(&*tool, tool_call, &call, time).await;
+                let ran = run(&*tool, tool_call, &call, time).instrument(timed.span().clone());
+                let mut result = ran.await;
+                let bytes = size(&result.output);
+                let truncated = words(&result.output) > max;
+                timed.end_call(&deps, result.output.is_error());
                 returned.fetch_add(1, Ordering::SeqCst);
                 let keeper = Keeper::new(&deps, key.chat).until_canceled(hurry);
                 result.output = keeper.output(result.output, max).await;
-                deps.observe(&Event::ToolEnded { key, name: &name, is_error: result.output.is_error() });
+                let is_error = result.output.is_error();
+                deps.observe(&Event::ToolEnded {
+                    key,
+                    name: &name,
+                    model: &model,
+                    is_error,
+                    bytes,
+                    truncated,
+                });
                 result
             });
         }
@@ -262,6 +277,24 @@ fn ready(first: Result<CallResult, JoinError>, running: &mut Running) -> Results
         results.extend(result);
     }
     results
+}
+
+/// How many bytes of text that may be cut.
+fn words(output: &Output) -> usize {
+    match output {
+        Output::Text { text } | Output::Error { text } => text.len(),
+        Output::Media { text, .. } => text.as_ref().map_or(0, String::len),
+        _ => 0,
+    }
+}
+
+/// How many bytes a tool gave.
+fn size(output: &Output) -> usize {
+    let data = match output {
+        Output::Media { data: FileData::Base64(data), .. } => data.len(),
+        _ => 0,
+    };
+    words(output) + data
 }
 
 async fn run(tool: &dyn Tool, tool_call: ToolCall, call: &OpenCall, time: std::time::Duration) -> CallResult {

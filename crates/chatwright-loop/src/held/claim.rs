@@ -1,12 +1,13 @@
 use std::sync::Arc;
 
-use chatwright_core::head::Status;
+use chatwright_core::head::{Compact, Status};
 use chatwright_core::{ChatId, OpId, Revision, Seq, SessionId};
 use chatwright_engine::{Chat, Claim, Free, History, Input};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::advisor::Advised;
+use super::pace::{Came, Pace};
 use super::prompt::Prompt;
 use super::{Drain, Held, Wakes, fold_through, next};
 use crate::deps::{Deps, soon};
@@ -27,6 +28,7 @@ impl Held {
         polled: watch::Receiver<Revision>,
         drain: Drain,
     ) -> Result<Option<Self>, Failed> {
+        let since = Instant::now();
         let Some(mut chat) = deps.reload(id).await? else { return Ok(None) };
         if let Some(holder) = chat.head.holder {
             // A chat that this session holds, but no task of it runs, was dropped: nobody knows what had begun. It is freed
@@ -70,11 +72,19 @@ impl Held {
             None => Advised::default(),
         };
         let tools = deps.registry.tools(advised.is_there());
+        let came = Came {
+            kind: crate::turns::kind(&chat.head),
+            waited: chat.head.wake_at.map(|wake_at| now.since(wake_at)).unwrap_or_default(),
+            since,
+            in_turn: chat.state.compact != Some(Compact::Rest),
+            // Nothing was done for the last message yet.
+            is_new: history.items().last().is_some_and(|(seq, _)| *seq == chat.head.last_seq),
+        };
         let Some(chat) = claim(deps, lease, id, chat, tools, &mut history).await? else { return Ok(None) };
         let epoch = chat.state.epoch;
         let (deps, lease) = (Arc::clone(deps), Arc::clone(lease));
         let (wakes, watched) = (Wakes { bus, polled, again: None }, Instant::now());
-        let prompt = Prompt::default();
+        let (prompt, pace) = (Prompt::default(), Pace::new(&deps, id, &came));
         Ok(Some(Self {
             deps,
             lease,
@@ -84,6 +94,7 @@ impl Held {
             history,
             wakes,
             drain,
+            pace,
             watched,
             lost: false,
             prompt,
