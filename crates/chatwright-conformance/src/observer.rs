@@ -85,10 +85,9 @@ fn each_event(chat: ChatId, tell: &mut dyn FnMut(&Event<'_>)) {
         let mut times = TurnTimes::default();
         times.spend(TurnCategory::Streaming, took);
         tell(&Event::TurnTimed { chat, kind, times: &times });
-        for model in [None, Some(&model)] {
-            for &stage in Stage::ALL {
-                tell(&Event::StageEnded { chat, kind, stage, scope: Scope::Turn, model, took });
-            }
+        for &stage in Stage::ALL {
+            let (scope, model) = (Scope::Turn, (number > 0).then_some(&model));
+            tell(&Event::StageEnded { chat, kind, stage, scope, model, took });
         }
         let (messages, bytes, model) = (text.len(), text.len(), &model);
         for purpose in Purpose::ALL {
@@ -113,7 +112,7 @@ fn each_event(chat: ChatId, tell: &mut dyn FnMut(&Event<'_>)) {
 
 async fn o1_it_returns_at_once_on_every_thread(subject: &Subject<dyn Observer>) {
     const CLAUSE: &str = "observer.O1";
-    /// For all events of a thread together: about a quarter of a millisecond each.
+    /// For all events of a thread together: about a tenth of a millisecond each.
     const MOST: Duration = Duration::from_secs(2);
     let observer = subject.connect().await;
     let work = |_| {

@@ -136,7 +136,7 @@ series! {
         "The time of all stages of a kind in a turn; of tools, while any of them ran.";
     TURN_CATEGORY: Histogram "chatwright_turn_time_seconds" Seconds ["category", "chat_kind"] TURN_SECONDS,
         "What a turn spent its time on.";
-    TURN_SHARE: Histogram "chatwright_turn_time_share" Percent ["category", "chat_kind"] SHARES,
+    TURN_SHARE: Histogram "chatwright_turn_time_share" Count ["category", "chat_kind"] SHARES,
         "The same as a share of the turn, from 0 to 1.";
     ANOMALIES: Counter "chatwright_stage_anomalies_total" Count ["reason"] &[],
         "Turns that came to their end and have no times: `stale_anchor` (another process or a wait for a client was in between), `negative_elapsed`, `nonpositive_turn`.";
@@ -336,4 +336,72 @@ fn labels<const N: usize>(series: Series, values: [SharedString; N]) -> Vec<Labe
 fn label(name: &str) -> SharedString {
     let end = (0..=NAME_BYTES_MAX.min(name.len())).rev().find(|end| name.is_char_boundary(*end));
     SharedString::from(Arc::<str>::from(&name[..end.unwrap_or_default()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use ::metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder};
+    use chatwright_core::port::timing::LedgerTask;
+    use chatwright_core::{ChatId, Uuid};
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// Keeps the keys of counters.
+    #[derive(Default)]
+    struct Keys(Mutex<BTreeSet<String>>);
+
+    impl Recorder for Keys {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            self.0.lock().insert(key.to_string());
+            Counter::noop()
+        }
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    fn chat() -> ChatId {
+        ChatId::from_uuid(Uuid::nil())
+    }
+
+    #[test]
+    fn models_without_end_make_labels_with_one() {
+        let (metrics, keys) = (Metrics::new(["known"].into_iter()), Keys::default());
+        ::metrics::with_local_recorder(&keys, || {
+            for n in 0..2 * MODELS_MAX {
+                let model = ModelId { provider: "p".into(), model: format!("m{n}").into() };
+                metrics.observe(&Event::StepStored { chat: chat(), model: &model });
+            }
+        });
+        let keys = keys.0.into_inner();
+        assert_eq!(keys.len(), MODELS_MAX + 1);
+        assert!(keys.iter().any(|key| key.contains("other")), "{keys:?}");
+    }
+
+    #[test]
+    fn a_label_is_a_name_of_bounded_length_and_a_tool_one_that_is_registered() {
+        let (metrics, keys) = (Metrics::new(["known"].into_iter()), Keys::default());
+        let model = ModelId { provider: "p".into(), model: "é".repeat(1_000).into() };
+        ::metrics::with_local_recorder(&keys, || {
+            for name in [Some("known"), Some("invented"), None] {
+                metrics.observe(&Event::ToolRefused { chat: chat(), model: &model, name });
+            }
+            metrics.observe(&Event::LedgerFailed { chat: chat(), task: LedgerTask::Open });
+        });
+        let keys = keys.0.into_inner();
+        assert_eq!(keys.len(), 3, "{keys:?}");
+        assert!(keys.iter().all(|key| key.len() < 400 && !key.contains("invented")), "{keys:?}");
+        assert_eq!(keys.iter().filter(|key| key.contains("unknown")).count(), 1, "{keys:?}");
+    }
+
+    chatwright_conformance::observer!(Metrics::new(["a name"].into_iter()));
 }

@@ -47,7 +47,7 @@ pub use chatwright_core::{ChatId, OrganizationId, UserId};
 pub use chatwright_loop::{
     Asked, Busy, Configuration, EventSettings, EventStream, EventsError, Failed, InvalidSetup, NewChat,
     NewEdit, NewMessage, NewSettings, QueueAct, QueuedMessage, Receipt, Refused, Rules, Settings,
-    SystemClock, SystemIds, TitleSettings, Worker,
+    SystemClock, SystemIds, TitleSettings, Worker, gen_ai, metrics,
 };
 pub use chatwright_memory as memory;
 #[cfg(feature = "providers")]

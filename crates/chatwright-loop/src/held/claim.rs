@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use chatwright_core::head::{Compact, Status};
 use chatwright_core::{ChatId, OpId, Revision, Seq, SessionId};
-use chatwright_engine::{Chat, Claim, Free, History, Input};
+use chatwright_engine::{Chat, Claim, Free, History, Input, Item};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -78,7 +78,7 @@ impl Held {
             since,
             in_turn: chat.state.compact != Some(Compact::Rest),
             // Nothing was done for the last message yet.
-            is_new: history.items().last().is_some_and(|(seq, _)| *seq == chat.head.last_seq),
+            is_new: matches!(history.items().last(), Some((seq, Item::User(_))) if *seq == chat.head.last_seq),
         };
         let Some(chat) = claim(deps, lease, id, chat, tools, &mut history).await? else { return Ok(None) };
         let epoch = chat.state.epoch;

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 pub mod doors;
+pub mod recorder;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
