@@ -442,7 +442,9 @@ impl Held {
         let compaction = compaction_result(&work).filter(|_| summarises);
         let deps = Arc::clone(&self.deps);
         let refused = match &work {
-            Work::Answered(answer) => Some(deps.registry.tools(self.advised.is_there()).refused(&answer.plan, &answer.content)),
+            Work::Answered(answer) => {
+                Some(deps.registry.tools(self.advised.is_there()).refused(&answer.plan, &answer.content))
+            }
             _ => None,
         };
         asked.close(&report, ledger_end(end)).await;

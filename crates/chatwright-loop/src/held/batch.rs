@@ -142,7 +142,7 @@ impl Held {
             let session = self.lease.session;
             let tool_call = ToolCall::new(key, open.r#gen, session, input, deadline, running.cancel.clone());
             let max = self.deps.settings.tool_output_bytes_max;
-            let model = answer.model.clone();
+            let model = Arc::new(answer.model.clone());
             let timed = self.pace.tool(key, &spec.name, written.map_or("", |written| written.id), &model);
             let time = deadline.since(call.started.unwrap_or_default());
             self.deps.observe(&Event::ToolStarted { key, name: &spec.name });

@@ -47,7 +47,7 @@ pub(super) struct Timed {
     chat: ChatId,
     kind: ChatKind,
     scope: Scope,
-    model: Option<ModelId>,
+    model: Option<Arc<ModelId>>,
     begun: Instant,
     /// Where it is left.
     depth: usize,
@@ -73,7 +73,7 @@ impl Timed {
         let took = self.begun.elapsed();
         drop(self.span);
         let Self { chat, kind, stage, scope, model, .. } = self;
-        deps.observe(&Event::StageEnded { chat, kind, stage, scope, model: model.as_ref(), took });
+        deps.observe(&Event::StageEnded { chat, kind, stage, scope, model: model.as_deref(), took });
     }
 
     /// Ends the call of a tool.
@@ -165,7 +165,7 @@ impl Pace {
         let times = *self.laps.times(Instant::now());
         let spent = |category| (category, times.category(category));
         self.asked = Some([TurnCategory::TimeToFirstToken, TurnCategory::Streaming].map(spent));
-        self.open(Stage::ProviderAttempt, Some(model.clone()), span.clone());
+        self.open(Stage::ProviderAttempt, Some(Arc::new(model.clone())), span.clone());
         self.begin_asking(Stage::TimeToFirstToken);
         span
     }
@@ -259,7 +259,7 @@ impl Pace {
     }
 
     /// A tool that is about to run.
-    pub(super) fn tool(&self, key: CallKey, name: &str, call_id: &str, model: &ModelId) -> Timed {
+    pub(super) fn tool(&self, key: CallKey, name: &str, call_id: &str, model: &Arc<ModelId>) -> Timed {
         let span = info_span!(
             parent: &self.turn,
             gen_ai::TOOL_SPAN,
@@ -269,7 +269,7 @@ impl Pace {
             { gen_ai::CONVERSATION_ID } = %key.chat,
             { gen_ai::ERROR_TYPE } = tracing::field::Empty,
         );
-        self.timed(Stage::ToolCall, Some(model.clone()), span)
+        self.timed(Stage::ToolCall, Some(Arc::clone(model)), span)
     }
 
     /// What a commit of ours did to the turn.
@@ -327,7 +327,7 @@ impl Pace {
         self.scope = Scope::Background;
     }
 
-    fn open(&mut self, stage: Stage, model: Option<ModelId>, span: Span) {
+    fn open(&mut self, stage: Stage, model: Option<Arc<ModelId>>, span: Span) {
         let mut timed = self.timed(stage, model, span);
         timed.depth = self.laps.enter(category(stage), timed.begun);
         self.open.push(timed);
@@ -341,7 +341,7 @@ impl Pace {
         self.open(stage, model, span);
     }
 
-    fn timed(&self, stage: Stage, model: Option<ModelId>, span: Span) -> Timed {
+    fn timed(&self, stage: Stage, model: Option<Arc<ModelId>>, span: Span) -> Timed {
         let (chat, kind, scope, begun) = (self.chat, self.kind, self.scope, Instant::now());
         Timed { stage, chat, kind, scope, model, begun, depth: 0, span }
     }

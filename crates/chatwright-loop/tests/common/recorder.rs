@@ -19,10 +19,13 @@ use tracing::{Event, Subscriber};
 #[derive(Default)]
 pub struct Values {
     series: Mutex<BTreeMap<(String, Labels), Arc<Value>>>,
-    pub described: Mutex<BTreeMap<String, (SeriesKind, Option<Unit>, String)>>,
+    pub described: Mutex<BTreeMap<String, Described>>,
 }
 
 type Labels = Vec<(String, String)>;
+
+/// What is said of a series.
+type Described = (SeriesKind, Option<Unit>, String);
 
 #[derive(Default)]
 pub struct Value {
