@@ -442,7 +442,7 @@ async fn what_is_done_at_rest_and_by_subagents_is_told_apart() {
     assert_eq!(outcomes, sums(&[(["completed", "root"], 2.0), (["completed", "subagent"], 1.0)]));
     assert_eq!(values.sums("chatwright_turns_total"), sums(&[(["root"], 2.0), (["subagent"], 1.0)]));
     let stages = values.of("chatwright_stage_duration_seconds");
-    let of = |labels: [&str; 3]| stages.get(&labels.map(str::to_owned).to_vec()).map_or(0, Vec::len);
+    let of = |labels: [&str; 3]| stages.get(labels.map(str::to_owned).as_slice()).map_or(0, Vec::len);
     assert_eq!((of(["compaction", "background", "root"]), of(["compaction", "turn", "root"])), (1, 0));
     assert_eq!(of(["generation_step", "turn", "subagent"]), 1);
 }
@@ -495,7 +495,7 @@ async fn what_a_turn_spends_its_time_on_is_a_partition_of_it() {
     // Whole seconds; what is left of one is not lost.
     let before = values.sums("chatwright_turn_time_seconds_total");
     assert_eq!(before[&["scheduling", "root"].map(str::to_owned).to_vec()], 7.0);
-    assert!(!before.contains_key(&["provider_error", "root"].map(str::to_owned).to_vec()));
+    assert!(!before.contains_key(["provider_error", "root"].map(str::to_owned).as_slice()));
 }
 
 #[tokio::test(start_paused = true)]
