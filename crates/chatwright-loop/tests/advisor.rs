@@ -912,6 +912,25 @@ async fn the_row_of_the_advisor_counts_from_the_next_turn_on_and_what_is_wrong_w
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_decision_holds_for_its_turn_and_a_queued_message_begins_another() {
+    let sage = Sage::new(|_| advice(&"Try. ".repeat(200)));
+    let deployment = Deployment::new(Asking::new(agent(1), sage, |_| {})).await;
+    deployment.advisor(r#"{"enabled":true,"model_config_id":"wise"}"#).await;
+    let chats = deployment.chats();
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+    deployment.asking.sage.asked.notified().await;
+    deployment.advisor("{}").await;
+    chats.send(chat, NewMessage::text("and more")).await.expect("queued");
+    until(&chats, chat, Status::Waiting).await;
+    let guided: Vec<usize> =
+        deployment.asking.agent.prompts.lock().iter().map(|prompt| guidance(prompt)).collect();
+    assert_eq!(guided, [1, 1, 0, 0], "two steps of the first turn, two of the second");
+    assert_eq!(*deployment.asking.agent.tools.lock(), [1, 1, 0, 0]);
+    assert_eq!(types(&given(&chats, chat).await), ["advice", "failed"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_user_wants_every_model_to_know_stands_before_the_guidance_and_reaches_the_advisor() {
     for dies in [false, true] {
         let asking = Asking::new(agent(1), if dies { endless() } else { Sage::sure() }, |_| {});
