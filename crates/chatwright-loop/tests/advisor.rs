@@ -669,6 +669,8 @@ async fn an_edit_drops_the_advisor_and_its_request_is_closed_as_cut_off() {
     let user = all.iter().find(|record| record.kind.name() == "message.user").expect("it is there").seq;
     chats.edit(chat, NewEdit::new(user, vec![Part::text("help me more")])).await.expect("edited");
     until(&chats, chat, Status::Waiting).await;
+    // The worker tells the ledger what nobody waits for.
+    sleep(Duration::from_secs(2)).await;
     assert_eq!(asking.book.ends(), [Some(LedgerEnd::Aborted), Some(LedgerEnd::Finished)]);
     assert_eq!(types(&given(&chats, chat).await).last(), Some(&"advice"));
 }
