@@ -152,11 +152,13 @@ impl Tool for Read {
     }
 }
 
+type Row = (LedgerEntry, Vec<LedgerClosing>);
+
 /// A ledger that keeps how often each row was closed.
 #[derive(Clone, Default)]
 struct Rows {
     inner: MemoryLedger,
-    rows: Arc<Mutex<BTreeMap<OpId, (LedgerEntry, Vec<LedgerClosing>)>>>,
+    rows: Arc<Mutex<BTreeMap<OpId, Row>>>,
 }
 
 #[async_trait]
