@@ -5,6 +5,7 @@
 //! estimate after a while.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use chatwright_core::port::{
 };
 use chatwright_core::{ChatId, Gen, OpId, Timestamp, limits};
 use chatwright_engine::Report;
+use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
@@ -79,7 +81,7 @@ impl Meter {
             opened: deps.time.now().await?,
             estimate: meter.charge(Usage { input: Some(prompt), ..Usage::default() }),
         };
-        let opened = match timeout(OPEN_WITHIN, ledger.open(&entry)).await {
+        let opened = match timeout(OPEN_WITHIN, caught(ledger.open(&entry))).await {
             Ok(opened) => opened,
             Err(_) => Err(StoreError::new(
                 StoreErrorKind::Unavailable,
@@ -150,8 +152,14 @@ impl Meter {
     }
 }
 
+/// What a ledger answers. One that panics costs neither a chat nor a worker.
+async fn caught<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let caught = AssertUnwindSafe(answer).catch_unwind().await;
+    caught.unwrap_or_else(|_| Err(StoreError::new(StoreErrorKind::Unavailable, "the ledger panicked")))
+}
+
 async fn close(ledger: &dyn Ledger, id: OpId, closing: &LedgerClosing) -> bool {
-    match soon(ledger.close(id, closing)).await {
+    match soon(caught(ledger.close(id, closing))).await {
         Some(Ok(_)) => true,
         Some(Err(error)) => {
             tracing::warn!(request = %id, %error, "a request could not be closed in the ledger");
@@ -196,11 +204,11 @@ pub(crate) async fn sweep(deps: &Deps) -> Result<(), StoreError> {
     let before = now.before(deps.settings.model_timeouts.total + LOST_AFTER);
     let mut after: Option<(Timestamp, OpId)> = None;
     loop {
-        let page = ledger.unclosed(before, after, limits::PAGE_ITEMS_MAX).await?;
+        let page = caught(ledger.unclosed(before, after, limits::PAGE_ITEMS_MAX)).await?;
         for entry in &page {
             let closing =
                 LedgerClosing { at: now, end: LedgerEnd::Lost, estimated: true, charge: entry.estimate };
-            ledger.close(entry.id, &closing).await?;
+            caught(ledger.close(entry.id, &closing)).await?;
         }
         after = page.last().map(|entry| (entry.opened, entry.id));
         if page.len() < limits::PAGE_ITEMS_MAX {

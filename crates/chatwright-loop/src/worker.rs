@@ -44,6 +44,8 @@ struct Shift {
     tasks: JoinSet<After>,
     /// Titles that are being written.
     titles: JoinSet<()>,
+    /// The work on the ledger that is under way, one at most: nothing else waits for it.
+    tending: JoinSet<()>,
     drain: watch::Sender<Option<Instant>>,
     spread: u64,
     /// When the ledger was last looked after.
@@ -126,6 +128,7 @@ impl Shift {
             ids: HashMap::new(),
             tasks: JoinSet::new(),
             titles: JoinSet::new(),
+            tending: JoinSet::new(),
             drain,
             spread,
             swept: Instant::now(),
@@ -161,6 +164,7 @@ impl Shift {
                 }
                 Some(done) = self.tasks.join_next_with_id() => self.ended(&done),
                 Some(_) = self.titles.join_next() => {}
+                Some(_) = self.tending.join_next() => {}
                 Some(chat) = local.recv() => self.hold(chat, Duration::ZERO),
                 frame = rung => match frame {
                     Some(Delivery::Frame(frame)) => {
@@ -232,13 +236,30 @@ impl Shift {
         if let Err(error) = self.bury().await {
             tracing::debug!(%error, "dead sessions could not be looked after");
         }
-        meter::catch_up(&self.deps).await;
-        if self.swept.elapsed() >= SWEEP_EVERY {
-            self.swept = Instant::now();
-            if let Err(error) = meter::sweep(&self.deps).await {
-                tracing::debug!(%error, "the ledger could not be looked after");
-            }
+        self.tend();
+    }
+
+    /// Looks after the ledger, unless that is still under way.
+    fn tend(&mut self) {
+        if self.deps.ports.ledger.is_none() || !self.tending.is_empty() {
+            return;
         }
+        let sweeps = self.swept.elapsed() >= SWEEP_EVERY;
+        if sweeps {
+            self.swept = Instant::now();
+        }
+        let deps = Arc::clone(&self.deps);
+        self.tending.spawn(async move {
+            let _ = timeout(PATIENCE, meter::catch_up(&deps)).await;
+            if !sweeps {
+                return;
+            }
+            match timeout(PATIENCE, meter::sweep(&deps)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "the ledger could not be looked after"),
+                Err(_) => tracing::debug!("the ledger could not be looked after in time"),
+            }
+        });
     }
 
     /// Frees what dead sessions hold, and forgets them once nothing can turn up any more.

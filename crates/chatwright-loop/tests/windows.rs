@@ -25,7 +25,7 @@ use chatwright_loop::{Chats, NewMessage, Ports, Settings};
 use chatwright_memory::MemoryLedger;
 use futures::StreamExt;
 use parking_lot::Mutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use common::doors::Cut;
 use common::{World, call, check_log, finish, new_chat, records, text, until, words_of, work};
@@ -503,15 +503,18 @@ async fn every_request_has_one_row_in_the_ledger_with_what_it_took_whatever_its_
     assert!(sealed.iter().all(|(_, prices)| *prices == Some(1)));
 }
 
-/// A ledger that fails or hangs while it is told to.
+/// A ledger that fails, hangs or panics while it is told to.
+#[derive(Default)]
 struct Moody {
     inner: MemoryLedger,
     fails: AtomicBool,
     hangs: AtomicBool,
+    panics: AtomicBool,
 }
 
 impl Moody {
     async fn feel(&self) -> Result<(), StoreError> {
+        assert!(!self.panics.load(Ordering::SeqCst), "it panics");
         if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
@@ -540,6 +543,7 @@ impl Ledger for Moody {
         after: Option<(Timestamp, OpId)>,
         limit: usize,
     ) -> Result<Vec<LedgerEntry>, StoreError> {
+        self.feel().await?;
         self.inner.unclosed(before, after, limit).await
     }
 
@@ -566,7 +570,7 @@ async fn nothing_is_asked_that_cannot_be_written_down_and_what_cannot_be_closed_
         let rig = Rig::new(Does::default(), None, None);
         let mood = |is: bool| (AtomicBool::new(is && !hangs), AtomicBool::new(is && hangs));
         let (fails, hanging) = mood(true);
-        let ledger = Arc::new(Moody { inner: rig.ledger.clone(), fails, hangs: hanging });
+        let ledger = Arc::new(Moody { inner: rig.ledger.clone(), fails, hangs: hanging, ..Moody::default() });
         let mut ports = rig.ports(rig.world.store.clone());
         ports.ledger = Some(ledger.clone());
         let chats = Chats::new(ports, Settings::default()).expect("a valid setup");
@@ -683,6 +687,58 @@ async fn a_message_that_waits_for_its_answer_is_never_summarised_away() {
         let words: String = seen.prompt.iter().flat_map(|message| &message.content).map(words_of).collect();
         assert!(words.contains("the first") && words.contains("the second"), "{words}");
     }
+}
+
+fn moody(rig: &Rig, settings: Settings) -> (Arc<Moody>, Chats) {
+    let ledger = Arc::new(Moody { inner: rig.ledger.clone(), ..Moody::default() });
+    let ports = Ports { ledger: Some(ledger.clone()), ..rig.ports(rig.world.store.clone()) };
+    (ledger, Chats::new(ports, settings).expect("a valid setup"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ledger_that_panics_costs_no_chat_and_no_worker() {
+    let rig = Rig::new(Does::default(), None, None);
+    let (ledger, chats) = moody(&rig, Settings::default());
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("one")).await.expect("created");
+    while rig.model.asked() == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    ledger.panics.store(true, Ordering::SeqCst);
+    until(&chats, chat, Status::Waiting).await;
+    assert_eq!(rig.model.asked(), 1);
+    // Long enough for everything that the worker does with a ledger.
+    sleep(Duration::from_secs(120)).await;
+    ledger.panics.store(false, Ordering::SeqCst);
+    turn(&chats, chat, "two").await;
+    sleep(Duration::from_secs(60)).await;
+    let spent = rig.spent().await[&Purpose::Turn];
+    assert_eq!((spent.requests, spent.open, spent.estimated), (2, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_does_not_wait_for_a_ledger_that_hangs() {
+    let rig = Rig::new(Does { stalls: true, ..Does::default() }, None, None);
+    let (ledger, chats) = moody(&rig, Settings::default());
+    let _worker = work(&chats);
+    let (late, _) = chats.create(new_chat("one")).await.expect("created");
+    while rig.model.asked() == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    ledger.hangs.store(true, Ordering::SeqCst);
+    chats.interrupt(late, None).await.expect("it runs");
+    until(&chats, late, Status::Waiting).await;
+    let mut longest = Duration::ZERO;
+    for n in 0..100 {
+        let before = Instant::now();
+        let (chat, _) = chats.create(new_chat(&format!("{n}"))).await.expect("created");
+        while chats.head(chat).await.expect("there").holder.is_none() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        longest = longest.max(before.elapsed());
+        sleep(Duration::from_millis(1_000)).await;
+    }
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
 }
 
 #[test]
