@@ -105,10 +105,11 @@ impl Meter {
         self.charge(*usage).cost
     }
 
-    /// What is known of the request by what came of it. What the provider did not say is estimated.
+    /// What is known of the request by what came of it. What the provider did not say, or cannot have counted, is estimated.
     pub(crate) fn report(&self, answer: &Accumulator) -> Report {
         let told = answer.usage();
-        let estimated = told.is_empty();
+        // What no ledger takes was not counted.
+        let estimated = told.is_empty() || StoreError::check_charge(&self.charge(told)).is_err();
         let usage = match estimated {
             true => Usage {
                 input: Some(self.prompt),
@@ -161,6 +162,11 @@ async fn caught<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Resul
 async fn close(ledger: &dyn Ledger, id: OpId, closing: &LedgerClosing) -> bool {
     match soon(caught(ledger.close(id, closing))).await {
         Some(Ok(_)) => true,
+        Some(Err(error)) if error.kind() == StoreErrorKind::Invalid => {
+            // It would not land another time either, and nothing behind it would.
+            tracing::error!(request = %id, %error, "a ledger does not take what a request took");
+            true
+        }
         Some(Err(error)) => {
             tracing::warn!(request = %id, %error, "a request could not be closed in the ledger");
             false

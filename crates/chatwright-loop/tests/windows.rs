@@ -741,6 +741,26 @@ async fn a_worker_does_not_wait_for_a_ledger_that_hangs() {
     assert!(longest < Duration::from_secs(1), "{longest:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_provider_tells_and_no_ledger_takes_is_estimated_and_keeps_nobody_from_being_closed() {
+    let rig = Rig::new(Does { tells: Some(u64::MAX), ..Does::default() }, None, None);
+    let (ledger, chats) = moody(&rig, Settings::default());
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("one")).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    *rig.model.does.lock() = Does::default();
+    chats.send(chat, NewMessage::text("two")).await.expect("accepted");
+    while rig.model.asked() == 1 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    ledger.fails.store(true, Ordering::SeqCst);
+    until(&chats, chat, Status::Waiting).await;
+    ledger.fails.store(false, Ordering::SeqCst);
+    sleep(Duration::from_secs(60)).await;
+    let spent = rig.spent().await[&Purpose::Turn];
+    assert_eq!((spent.requests, spent.open, spent.estimated), (2, 0, 1));
+}
+
 #[test]
 fn the_model_of_these_tests_counts_four_bytes_a_token() {
     assert_eq!(count(&[Message::new(Role::User, vec![Part::text("12345678")])]), 2);
