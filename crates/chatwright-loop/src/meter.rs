@@ -81,7 +81,13 @@ impl Meter {
             opened: deps.time.now().await?,
             estimate: meter.charge(Usage { input: Some(prompt), ..Usage::default() }),
         };
-        let opened = match timeout(OPEN_WITHIN, caught(ledger.open(&entry))).await {
+        let mut unsure = Unsure { meter: &meter, at: Some(entry.opened) };
+        let opened = timeout(OPEN_WITHIN, caught(ledger.open(&entry))).await;
+        if matches!(opened, Ok(Ok(()))) {
+            unsure.at = None;
+        }
+        drop(unsure);
+        let opened = match opened {
             Ok(opened) => opened,
             Err(_) => Err(StoreError::new(
                 StoreErrorKind::Unavailable,
@@ -150,6 +156,22 @@ impl Meter {
             self.deps.observe(&Event::LedgerFailed { chat: self.chat, task: LedgerTask::Close });
             self.deps.late.add(self.id, closing);
         }
+    }
+}
+
+/// A row of which nobody knows whether it was opened, because nobody waits for that any more. Nothing was asked.
+struct Unsure<'a> {
+    meter: &'a Meter,
+    /// When, until it is known.
+    at: Option<Timestamp>,
+}
+
+impl Drop for Unsure<'_> {
+    fn drop(&mut self) {
+        let Some(at) = self.at else { return };
+        let charge = self.meter.charge(Usage { input: Some(0), ..Usage::default() });
+        let closing = LedgerClosing { at, end: LedgerEnd::Aborted, estimated: false, charge };
+        self.meter.deps.late.add(self.meter.id, closing);
     }
 }
 

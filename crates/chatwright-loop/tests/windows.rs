@@ -761,6 +761,65 @@ async fn what_a_provider_tells_and_no_ledger_takes_is_estimated_and_keeps_nobody
     assert_eq!((spent.requests, spent.open, spent.estimated), (2, 0, 1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_stopped_while_it_was_written_down_cost_nothing() {
+    let rig = Rig::new(Does::default(), None, None);
+    let slow = Arc::new(Slow(rig.ledger.clone()));
+    let ports = Ports { ledger: Some(slow), ..rig.ports(rig.world.store.clone()) };
+    let chats = Chats::new(ports, Settings::default()).expect("a valid setup");
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("one")).await.expect("created");
+    while rig.spent().await.is_empty() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    chats.interrupt(chat, None).await.expect("it runs");
+    until(&chats, chat, Status::Waiting).await;
+    sleep(Duration::from_secs(30)).await;
+    let spent = rig.spent().await[&Purpose::Turn];
+    assert_eq!((spent.requests, spent.open, spent.cost.pico(), rig.model.asked()), (1, 0, 0, 0));
+}
+
+/// A ledger that opens a row at once and says so later.
+struct Slow(MemoryLedger);
+
+#[async_trait]
+impl Ledger for Slow {
+    async fn open(&self, entry: &LedgerEntry) -> Result<(), StoreError> {
+        self.0.open(entry).await?;
+        sleep(Duration::from_secs(4)).await;
+        Ok(())
+    }
+
+    async fn close(&self, id: OpId, closing: &LedgerClosing) -> Result<LedgerClosed, StoreError> {
+        self.0.close(id, closing).await
+    }
+
+    async fn unclosed(
+        &self,
+        before: Timestamp,
+        after: Option<(Timestamp, OpId)>,
+        limit: usize,
+    ) -> Result<Vec<LedgerEntry>, StoreError> {
+        self.0.unclosed(before, after, limit).await
+    }
+
+    async fn spent(
+        &self,
+        scope: &LedgerScope,
+        period: std::ops::Range<Timestamp>,
+    ) -> Result<Spent, StoreError> {
+        self.0.spent(scope, period).await
+    }
+
+    async fn report(
+        &self,
+        scope: &LedgerScope,
+        period: std::ops::Range<Timestamp>,
+    ) -> Result<Vec<LedgerLine>, StoreError> {
+        self.0.report(scope, period).await
+    }
+}
+
 #[test]
 fn the_model_of_these_tests_counts_four_bytes_a_token() {
     assert_eq!(count(&[Message::new(Role::User, vec![Part::text("12345678")])]), 2);
