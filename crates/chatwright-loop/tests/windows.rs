@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use common::doors::Cut;
-use common::{World, call, check_log, finish, new_chat, records, text, until, words_of, work};
+use common::{RuleModel, World, call, check_log, finish, new_chat, records, text, until, words_of, work};
 
 const SUMMARY: &str = "They look for a needle.";
 const ASKED: &str = "Find the needle.";
@@ -818,6 +818,49 @@ impl Ledger for Slow {
     ) -> Result<Vec<LedgerLine>, StoreError> {
         self.0.report(scope, period).await
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_summary_keeps_is_whole_for_whoever_takes_the_chat_next() {
+    // The second step is longer than one record.
+    let long = "hay ".repeat(300_000);
+    let words = long.clone();
+    let model = RuleModel::new(move |prompt| {
+        let results = prompt.iter().filter(|message| message.role == Role::Tool).count();
+        let last = prompt.last().map(|last| last.content.iter().map(words_of).collect::<String>());
+        let mut parts = match results {
+            _ if last.is_some_and(|last| last.starts_with("Summarise")) => return common::say(SUMMARY),
+            0 => text("Let me look."),
+            1 => vec![
+                ModelPart::TextStart { id: "t".into() },
+                ModelPart::TextDelta { id: "t".into(), delta: words.clone() },
+            ],
+            _ => return common::say("There it is."),
+        };
+        parts.extend([call(&format!("c{results}"), "look", "{}"), finish(FinishReason::ToolCalls)]);
+        parts
+    });
+    let rig = Rig::new(Does::default(), Some(2_150_000), None);
+    let mut ports = rig.ports(rig.world.store.clone());
+    ports.models = [("rule".into(), model.clone() as Arc<dyn LanguageModel>)].into();
+    ports.tools = vec![Arc::new(Look(60_000))];
+    let chats = Chats::new(ports, Settings::default()).expect("a valid setup");
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat(ASKED)).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    chats.compact(chat, None).await.expect("at rest");
+    until(&chats, chat, Status::Waiting).await;
+    assert_eq!(compactions(&chats, chat).await.len(), 1);
+    let before = model.prompts.lock().len();
+    turn(&chats, chat, "And now?").await;
+    let prompt = model.prompts.lock()[before].clone();
+    let shown: Vec<String> = prompt.iter().flat_map(|message| &message.content).map(words_of).collect();
+    assert!(shown[0].contains(SUMMARY), "{}", shown[0]);
+    assert!(
+        shown.iter().any(|shown| *shown == long),
+        "{:?}",
+        shown.iter().map(String::len).collect::<Vec<_>>()
+    );
 }
 
 #[test]

@@ -42,7 +42,7 @@ const SHORTENED_MAX: usize = 3;
 struct Cover {
     /// The last record that it covers.
     to: Seq,
-    /// The oldest record that is kept word for word.
+    /// From where on all is kept word for word: also the first records of an entry that has several.
     from: Seq,
     /// What of the covered part is kept word for word in the summary itself: what a user waits for an answer to.
     said: Vec<Part>,
@@ -50,7 +50,7 @@ struct Cover {
 
 /// What of the entries that a model is shown a summary covers, if as many bytes are kept word for word: the last message of a user
 /// with all that came after it, and of a turn that is longer its newest steps. `said` is what waited for an answer before these entries.
-fn cover(items: &[&(Seq, Item)], said: &[Part], next: Seq, keep: usize) -> Option<Cover> {
+fn cover(items: &[&(Seq, Item)], said: &[Part], keep: usize) -> Option<Cover> {
     let is_user = |item: &Item| matches!(item, Item::User(_));
     let is_answer =
         |item: &Item| matches!(item, Item::Assistant(answer) if calls(&answer.content).next().is_none());
@@ -80,8 +80,8 @@ fn cover(items: &[&(Seq, Item)], said: &[Part], next: Seq, keep: usize) -> Optio
         _ => None,
     });
     let said = older.iter().chain(newer.flatten()).cloned().collect();
-    let from = items.get(kept).map_or(next, |(seq, _)| *seq);
-    Some(Cover { to: covered.last()?.0, from, said })
+    let to = covered.last()?.0;
+    Some(Cover { to, from: to.next(), said })
 }
 
 /// How much an entry says.
@@ -106,7 +106,7 @@ impl Held {
         let from = self.chat.state.context_from;
         let shown = self.history.items().iter().filter(|(seq, _)| *seq >= from);
         let items: Vec<_> = shown.filter(|(_, item)| !matches!(item, Item::System(_))).collect();
-        cover(&items, self.history.said(), self.chat.head.last_seq.next(), keep)
+        cover(&items, self.history.said(), keep)
     }
 
     /// Whether there is something that a summary could stand for.
