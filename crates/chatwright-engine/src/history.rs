@@ -164,7 +164,7 @@ impl History {
     }
 
     /// What the prompt took whose answer is the newest one, as far as its provider said: everything before that answer. Nothing if
-    /// history was cut, cleared or summarised since.
+    /// that answer was stopped, or history was cut, cleared or summarised since.
     pub fn measured(&self) -> Option<Usage> {
         self.measured
     }
@@ -206,6 +206,10 @@ impl History {
             }
             Body::MessageAssistant(mut message) => {
                 message.content = whole(std::mem::take(&mut self.parts), message.id, message.content);
+                if message.interrupted {
+                    // What was counted is the prompt of an older one.
+                    self.measured = None;
+                }
                 Item::Assistant(message)
             }
             Body::ToolResults(results) => Item::Results(results),

@@ -863,6 +863,29 @@ async fn what_a_summary_keeps_is_whole_for_whoever_takes_the_chat_next() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_was_stopped_tells_nothing_of_how_long_its_prompt_was() {
+    let rig = Rig::new(Does::default(), Some(10_000), None);
+    let chats = rig.process();
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("one")).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    *rig.model.does.lock() = Does { stalls: true, ..Does::default() };
+    chats.send(chat, NewMessage::text("hay ".repeat(5_000))).await.expect("accepted");
+    while rig.model.asked() < 2 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    sleep(Duration::from_millis(500)).await;
+    chats.interrupt(chat, None).await.expect("it runs");
+    until(&chats, chat, Status::Waiting).await;
+    *rig.model.does.lock() = Does::default();
+    let before = rig.model.asked();
+    assert_eq!(rig.model.summaries(), 0, "one of them fits");
+    turn(&chats, chat, &"hay ".repeat(5_000)).await;
+    let seen = rig.model.seen.lock()[before..].to_vec();
+    assert!(seen[0].is_summary, "it has {} tokens", seen[0].tokens);
+}
+
 #[test]
 fn the_model_of_these_tests_counts_four_bytes_a_token() {
     assert_eq!(count(&[Message::new(Role::User, vec![Part::text("12345678")])]), 2);
