@@ -6,12 +6,10 @@ use std::time::Duration;
 use chatwright_core::accumulator::{Accumulator, End};
 use chatwright_core::content::Part;
 use chatwright_core::head::Title;
-use chatwright_core::message::whole;
 use chatwright_core::model::{FinishReason, Message, ModelCall, Role};
 use chatwright_core::port::{LedgerEnd, Purpose};
-use chatwright_core::record::Body;
 use chatwright_core::{ChatId, OpId, Seq, limits};
-use chatwright_engine::{Command, History, Input, Set, says_something};
+use chatwright_engine::{Command, History, Input, Item, Set};
 use futures::StreamExt;
 use tokio::time::timeout;
 
@@ -113,23 +111,21 @@ async fn write(
 async fn first_exchange(deps: &Deps, chat: ChatId) -> Result<Option<(Vec<Part>, Vec<Part>)>, Failed> {
     let page =
         deps.ports.chats.records(chat, Seq::ZERO, limits::PAGE_ITEMS_MAX).await.map_err(Failed::Store)?;
-    let (mut asked, mut parts) = (None, Vec::new());
+    let mut history = History::default();
     for record in &page {
-        match record.open().map_err(crate::feed::broken)?.body {
-            Body::MessagePart(part) => parts.push(part),
-            Body::MessageUser(message) => {
-                asked.get_or_insert(whole(std::mem::take(&mut parts), message.id, message.content));
-            }
-            Body::MessageAssistant(message) => {
-                let content = whole(std::mem::take(&mut parts), message.id, message.content);
-                if asked.is_some() && says_something(&content) && !words(&content).is_empty() {
-                    return Ok(asked.map(|asked| (asked, content)));
-                }
-            }
-            _ => parts.clear(),
-        }
+        history.fold(record).map_err(crate::feed::broken)?;
     }
-    Ok(None)
+    // What was cut away is not there any more.
+    let items = || history.items().iter().map(|(_, item)| item);
+    let asked = items().find_map(|item| match item {
+        Item::User(message) => Some(message.content.clone()),
+        _ => None,
+    });
+    let answered = items().skip_while(|item| !matches!(item, Item::User(_))).find_map(|item| match item {
+        Item::Assistant(message) if !words(&message.content).is_empty() => Some(message.content.clone()),
+        _ => None,
+    });
+    Ok(asked.zip(answered))
 }
 
 fn words(content: &[Part]) -> String {

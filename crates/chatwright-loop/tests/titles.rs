@@ -11,7 +11,7 @@ use chatwright_core::head::{Status, Title};
 use chatwright_core::model::{FinishReason, ModelPart};
 use chatwright_core::port::{Ledger, LedgerScope, Purpose};
 use chatwright_core::record::{Body, ChatChanged};
-use chatwright_loop::{Asked, Chats, NewMessage, NewSettings, Ports, Settings, TitleSettings};
+use chatwright_loop::{Asked, Chats, NewEdit, NewMessage, NewSettings, Ports, Settings, TitleSettings};
 use chatwright_memory::MemoryLedger;
 use tokio::time::sleep;
 
@@ -201,4 +201,21 @@ async fn a_turn_without_words_has_no_exchange_to_name_it_by() {
     let _worker = work(&chats);
     let chat = begin(&chats, "hello").await;
     assert_eq!((title(&chats, chat).await.as_str(), requests(&silent).len()), ("", 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_title_says_nothing_of_what_its_user_took_back() {
+    let world = World::new();
+    let model = model(|n| if n == 0 { vec![finish(FinishReason::Stop)] } else { say("Trains") });
+    let chats = process(&world, &model);
+    let _worker = work(&chats);
+    let chat = begin(&chats, "the secret").await;
+    let first = records(&chats, chat).await.into_iter().find(|record| record.kind.name() == "message.user");
+    let edit = NewEdit::text(first.expect("it is there").seq, "the train");
+    chats.edit(chat, edit).await.expect("edited");
+    sleep(Duration::from_secs(1)).await;
+    until(&chats, chat, Status::Waiting).await;
+    sleep(Duration::from_secs(1)).await;
+    let asked = requests(&model).pop().expect("asked again");
+    assert!(asked.contains("the train") && !asked.contains("the secret"), "{asked}");
 }
