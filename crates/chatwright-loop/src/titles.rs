@@ -25,7 +25,7 @@ use crate::tokens;
 pub struct TitleSettings {
     /// The name of the model that writes them. The chat's own by default; a small one does.
     pub model: Option<Box<str>>,
-    /// How long it may take. 30 s by default.
+    /// How long the model may take. 30 s by default.
     pub within: Duration,
 }
 
@@ -38,6 +38,8 @@ impl Default for TitleSettings {
 const INSTRUCTION: &str = "Write a title for the conversation that follows: two to six words in its language, which say what the user wants. No \
     quotation marks, no full stop, nothing but the title. Do not answer the conversation.";
 
+/// How long what stands around its request may take in all.
+const AROUND: Duration = Duration::from_secs(15);
 /// Most bytes of what each of them said.
 const SAID_BYTES_MAX: usize = 2_000;
 /// Most characters of a title that a model writes.
@@ -48,10 +50,10 @@ const OUTPUT_TOKENS_MAX: u64 = 1_000;
 /// Writes a title for a chat that has had none. What goes wrong is tried again when its next turn ends.
 pub(crate) async fn title(deps: &Arc<Deps>, chat: ChatId) {
     let Some(settings) = &deps.settings.titles else { return };
-    match timeout(settings.within, write(deps, chat, settings)).await {
+    match timeout(settings.within.saturating_add(AROUND), write(deps, chat, settings)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%chat, %error, "a chat has no title yet"),
-        Err(_) => tracing::debug!(%chat, "a chat has no title yet: the model took too long"),
+        Err(_) => tracing::debug!(%chat, "a chat has no title yet: it took too long"),
     }
 }
 
@@ -81,13 +83,17 @@ async fn write(
     let meter = Meter::open(deps, request).await?;
     let mut answer = Accumulator::new();
     let mut parts = chosen.model.stream(call);
-    while let Some(part) = parts.next().await {
-        let is_over = part.is_terminal() || answer.bytes() > limits::CONFIG_BYTES_MAX;
-        answer.push_into(part, &mut Vec::<_>::new());
-        if is_over {
-            break;
+    let streamed = async {
+        while let Some(part) = parts.next().await {
+            let is_over = part.is_terminal() || answer.bytes() > limits::CONFIG_BYTES_MAX;
+            answer.push_into(part, &mut Vec::<_>::new());
+            if is_over {
+                break;
+            }
         }
-    }
+    };
+    // One that takes too long has an answer without an end.
+    let _ = timeout(settings.within, streamed).await;
     let finished = matches!(answer.end(), Some(End::Finish(finish)) if finish.reason == FinishReason::Stop);
     meter.close(&meter.report(&answer), if finished { LedgerEnd::Finished } else { LedgerEnd::Failed }).await;
     let Some(title) = Some(answer.content()).filter(|_| finished).and_then(|content| cleaned(&content))

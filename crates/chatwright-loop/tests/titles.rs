@@ -219,3 +219,18 @@ async fn a_title_says_nothing_of_what_its_user_took_back() {
     let asked = requests(&model).pop().expect("asked again");
     assert!(asked.contains("the train") && !asked.contains("the secret"), "{asked}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_title_that_takes_too_long_has_a_row_that_is_closed() {
+    let (world, model, ledger) = (World::new(), model(|_| stall("Trains ")), MemoryLedger::new());
+    let ports = Ports { ledger: Some(Arc::new(ledger.clone())), ..world.ports(model.clone(), vec![]) };
+    let chats = Chats::new(ports, settings()).expect("a valid setup");
+    let _worker = work(&chats);
+    begin(&chats, "hello").await;
+    sleep(Duration::from_secs(60)).await;
+    let ever = Timestamp::from_millis(0)..Timestamp::from_millis(i64::MAX);
+    let lines = ledger.report(&LedgerScope::default(), ever).await.expect("in memory");
+    let titles: Vec<_> =
+        lines.iter().filter(|line| line.purpose == Purpose::Title).map(|line| line.spent).collect();
+    assert_eq!(titles.iter().map(|spent| (spent.requests, spent.open)).collect::<Vec<_>>(), [(1, 0)]);
+}
