@@ -334,12 +334,13 @@ impl Shift {
             }
         };
         let Some(chat) = self.ids.remove(&id) else { return };
-        if untitled && self.deps.settings.titles.is_some() && self.titles.len() < TITLES_MAX {
+        let goes_on = self.drain.borrow().is_none();
+        if goes_on && untitled && self.deps.settings.titles.is_some() && self.titles.len() < TITLES_MAX {
             let deps = Arc::clone(&self.deps);
             self.titles.spawn(async move { titles::title(&deps, chat).await });
         }
         let called = self.held.remove(&chat).is_some_and(|slot| slot.called);
-        if self.drain.borrow().is_none() && (called || lost) {
+        if goes_on && (called || lost) {
             // If it still stands under this session's name, it is freed and claimed anew; five times without progress park it.
             self.hold(chat, if lost { LOST_WAIT } else { Duration::ZERO });
         }

@@ -234,3 +234,27 @@ async fn a_title_that_takes_too_long_has_a_row_that_is_closed() {
         lines.iter().filter(|line| line.purpose == Purpose::Title).map(|line| line.spent).collect();
     assert_eq!(titles.iter().map(|spent| (spent.requests, spent.open)).collect::<Vec<_>>(), [(1, 0)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_shuts_down_begins_no_title() {
+    let world = World::new();
+    let model = RuleModel::new(|prompt| {
+        match words_of(prompt.last().expect("asked").content.last().expect("words")) {
+            words if words == "wait" => stall("There "),
+            _ => echo(prompt),
+        }
+    });
+    let chats = process(&world, &model);
+    let worker = chats.worker();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let run = tokio::spawn(async move { worker.run(async { drop(stopped.await) }).await });
+    chats.create(new_chat("wait")).await.expect("created");
+    let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+    while model.prompts.lock().len() < 2 {
+        sleep(Duration::from_micros(100)).await;
+    }
+    stop.send(()).expect("it listens");
+    until(&chats, chat, Status::Waiting).await;
+    run.await.expect("it ends");
+    assert_eq!(requests(&model), Vec::<String>::new());
+}
