@@ -11,7 +11,7 @@ use chatwright_engine::{Compacted, Item, Report, Summary, Work, calls};
 
 use super::Held;
 use crate::advisor::is_guidance;
-use crate::blobs::cut;
+use crate::blobs::{brief, cut, encoded};
 use crate::failure;
 use crate::models::Chosen;
 use crate::tokens;
@@ -198,7 +198,9 @@ impl Held {
         let Some(Cover { to: covers_to, from, said }) = self.cover(window, self.is_too_large()) else {
             return Ok(None);
         };
-        let content = vec![Part::text(format!("{STANDS_FOR}\n\n{}", cut(&text, SUMMARY_BYTES_MAX, "")))];
+        let text = format!("{STANDS_FOR}\n\n{}", cut(&text, SUMMARY_BYTES_MAX, ""));
+        // Twice its bytes are enough for any language, and not for every text.
+        let content = vec![fitting(&text, 2 * SUMMARY_BYTES_MAX)];
         let said = whole(said);
         let kept = self.history.items().iter().filter(|(seq, _)| *seq >= from).map(|(_, item)| size(item));
         let after = content.iter().chain(&said).map(tokens::bytes).chain(kept).sum();
@@ -207,18 +209,34 @@ impl Held {
     }
 }
 
-/// What a user said, as far as it fits in a record beside its summary.
+/// What a user said, as far as it fits in a record beside its summary: otherwise its words, and that there were files.
 fn whole(said: Vec<Part>) -> Vec<Part> {
-    let encoded = |parts: &[Part]| serde_json::to_string(parts).map_or(usize::MAX, |text| text.len());
     let room = CHUNK_BYTES - 2 * SUMMARY_BYTES_MAX;
     if encoded(&said) <= room {
         return said;
     }
     let words = said.into_iter().filter_map(|part| match part {
         Part::Text { text, .. } => Some(text),
+        Part::File { media_type, .. } => Some(left_out(&media_type)),
         _ => None,
     });
-    vec![Part::text(cut(&words.collect::<Vec<_>>().join("\n\n"), room / 8, ""))]
+    vec![fitting(&words.collect::<Vec<_>>().join("\n\n"), room)]
+}
+
+/// A text, cut until it has at most so many bytes as JSON.
+fn fitting(text: &str, room: usize) -> Part {
+    let mut max = room;
+    loop {
+        let part = Part::text(cut(text, max, ""));
+        if encoded(&[&part]) <= room {
+            return part;
+        }
+        max = max * 3 / 4;
+    }
+}
+
+fn left_out(media_type: &str) -> String {
+    format!("[A file ({}) is left out.]", brief(media_type))
 }
 
 /// A message with its long texts cut in their middles, and without its files.
@@ -230,7 +248,7 @@ fn shorter(message: &Message, max: usize) -> Message {
         Part::Text { text, metadata } if text.len() > max => {
             Part::Text { text: cut(text, max, ""), metadata: metadata.clone() }
         }
-        Part::File { media_type, .. } => Part::text(format!("[A file ({media_type}) is left out.]")),
+        Part::File { media_type, .. } => Part::text(left_out(media_type)),
         Part::ToolResult { call_id, name, output, provider_executed: false, metadata } => Part::ToolResult {
             call_id: call_id.clone(),
             name: name.clone(),
@@ -239,7 +257,7 @@ fn shorter(message: &Message, max: usize) -> Message {
                 Output::Error { text } => Output::error(cut(text, max, "")),
                 Output::Media { text, media_type, .. } => {
                     let text = text.as_deref().unwrap_or_default();
-                    Output::text(format!("[A file ({media_type}) is left out.] {}", cut(text, max, "")))
+                    Output::text(format!("{} {}", left_out(media_type), cut(text, max, "")))
                 }
                 other => other.clone(),
             },
@@ -249,4 +267,33 @@ fn shorter(message: &Message, max: usize) -> Message {
         other => other.clone(),
     });
     Message { content: content.collect(), ..message.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use chatwright_core::content::{FileData, Metadata};
+
+    use super::*;
+
+    #[test]
+    fn what_a_user_said_and_no_record_takes_is_cut_and_told_as_far_as_it_fits() {
+        let file = Part::File {
+            media_type: "image/png".into(),
+            name: None,
+            data: FileData::Base64("A".repeat(700_000).into()),
+            metadata: Metadata::new(),
+        };
+        let room = CHUNK_BYTES - 2 * SUMMARY_BYTES_MAX;
+        for (said, least, words) in [
+            (vec![file.clone()], 1, "image/png"),
+            (vec![Part::text("What is it?"), file], 11, "What is it?"),
+            (vec![Part::text("hay ".repeat(200_000))], room / 2, "hay "),
+            (vec![Part::text("\u{1}".repeat(900_000))], room / 16, "\u{1}"),
+        ] {
+            let kept = whole(said);
+            let [Part::Text { text, .. }] = &kept[..] else { panic!("{kept:?}") };
+            assert!(text.contains(words) && text.len() >= least, "{} bytes", text.len());
+            assert!(serde_json::to_string(&kept).expect("JSON").len() <= room);
+        }
+    }
 }
