@@ -247,7 +247,8 @@ async fn a_process_that_shuts_down_begins_no_title() {
     let chats = process(&world, &model);
     let worker = chats.worker();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let run = tokio::spawn(async move { worker.run(async { drop(stopped.await) }).await });
+    let mut run = tokio::task::JoinSet::new();
+    run.spawn(async move { worker.run(async { drop(stopped.await) }).await });
     chats.create(new_chat("wait")).await.expect("created");
     let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
     while model.prompts.lock().len() < 2 {
@@ -255,6 +256,6 @@ async fn a_process_that_shuts_down_begins_no_title() {
     }
     stop.send(()).expect("it listens");
     until(&chats, chat, Status::Waiting).await;
-    run.await.expect("it ends");
+    run.join_next().await.expect("it runs").expect("it ends");
     assert_eq!(requests(&model), Vec::<String>::new());
 }
