@@ -390,8 +390,14 @@ fn compacted(change: &mut Change<'_>, session: SessionId, compacted: &Compacted)
         Some(Compact::Rest) if change.state.status != Status::Interrupting => {
             change.end_turn(TurnEnd::Stop(StopReason::Compacted), Runner::Holder(session, &compacted.next))
         }
-        _ => {
-            change.state.squeezed = Some(Squeezed::Done);
+        compact => {
+            // Where there was nothing that it could stand for, a provider that takes no such prompt may still have it made smaller.
+            change.state.squeezed = match compact {
+                _ if compacted.summary.is_some() => Some(Squeezed::Done),
+                Some(Compact::TooLarge) => Some(Squeezed::Done),
+                Some(Compact::Full) => Some(Squeezed::Failed),
+                _ => change.state.squeezed,
+            };
             change.go_on(session, &compacted.next)
         }
     }

@@ -305,6 +305,42 @@ fn a_receipt_found_in_the_log_is_the_first_receipt() {
     }
 }
 
+#[test]
+fn where_there_was_nothing_to_summarise_a_prompt_that_is_not_taken_may_be_made_smaller() {
+    for asked in [false, true] {
+        let mut table = Table::claimed();
+        let next = table.next();
+        if asked {
+            let command = Command::Compact(chatwright_engine::Compact { by: None, key: None });
+            let op = table.op();
+            table.feed(Input::Command(op, command)).expect("allowed");
+            let answer = table.answer(vec![call(0)], FinishReason::ToolCalls, Effect::Pure);
+            table.work(answer).expect("answered");
+            let results = table.results(&[0]);
+            table.work(results).expect("in the batch");
+        } else {
+            table.work(Work::Full { next }).expect("in the attempt");
+        }
+        let kind = |table: &Table| table.chat().state.open.as_ref().map(|open| open.kind);
+        // Each time the provider takes no prompt, and in the end there is an error.
+        for expected in [Some(UnitKind::Compaction), None] {
+            assert_eq!(kind(&table), Some(UnitKind::Compaction));
+            let (next, report) = (table.next(), Report::default());
+            let nothing = Compacted { summary: None, report, off: 0, next };
+            table.work(Work::Compacted(Box::new(nothing))).expect("in the compaction");
+            assert_eq!(kind(&table), Some(UnitKind::Attempt));
+            let (next, report) = (table.next(), Report::default());
+            let (model, content, results) = (next.model.clone(), Vec::new(), Vec::new());
+            let partial = Stopped { content, model, report: report.clone(), off: 0, results, next };
+            let verdict = Box::new(Verdict::of(Kind::Config).with_advice(Advice::CompactThenRetry));
+            table
+                .work(Work::Failed { verdict, report, partial: Some(Box::new(partial)) })
+                .expect("in the attempt");
+            assert_eq!(kind(&table), expected);
+        }
+    }
+}
+
 /// Compactions that the turn needs: what happened, and what came of it.
 #[test]
 fn a_prompt_that_is_too_large_is_made_smaller_once_before_the_next_answer() {
