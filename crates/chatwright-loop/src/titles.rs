@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chatwright_core::accumulator::{Accumulator, End};
 use chatwright_core::content::Part;
+use chatwright_core::error::classify;
 use chatwright_core::head::Title;
 use chatwright_core::model::{FinishReason, Message, ModelCall, Role};
 use chatwright_core::port::{LedgerEnd, Purpose};
@@ -78,6 +79,10 @@ async fn write(
     call.max_output_tokens =
         Some(call.max_output_tokens.map_or(OUTPUT_TOKENS_MAX, |max| max.min(OUTPUT_TOKENS_MAX)));
     call.parallel_tool_calls = None;
+    let gate = deps.gates.gate(&chosen.model.account());
+    if gate.pass(chat.as_uuid().as_u64_pair().1, settings.within).await.is_err() {
+        return Err("its provider tells others to wait".into());
+    }
     let prompt = tokens::of_bytes(tokens::bytes_of(&call.prompt));
     let request = Request { purpose: Purpose::Title, chat, r#gen: None, index, chosen: &chosen, prompt };
     let meter = Meter::open(deps, request).await?;
@@ -94,6 +99,9 @@ async fn write(
     };
     // One that takes too long has an answer without an end.
     let _ = timeout(settings.within, streamed).await;
+    if let Some(End::Failure(failure)) = answer.end() {
+        gate.heed(&classify(failure, deps.ports.clock.now().into()));
+    }
     let finished = matches!(answer.end(), Some(End::Finish(finish)) if finish.reason == FinishReason::Stop);
     meter.close(&meter.report(&answer), if finished { LedgerEnd::Finished } else { LedgerEnd::Failed }).await;
     let Some(title) = Some(answer.content()).filter(|_| finished).and_then(|content| cleaned(&content))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chatwright_core::ChatId;
 use chatwright_core::Timestamp;
+use chatwright_core::error::{Cause, Failure};
 use chatwright_core::head::{Status, Title};
 use chatwright_core::model::{FinishReason, ModelPart};
 use chatwright_core::port::{Ledger, LedgerScope, Purpose};
@@ -144,12 +145,7 @@ async fn nothing_that_is_wrong_with_a_title_is_the_chats_and_the_next_turn_tries
         || vec![finish(FinishReason::Stop)],
         || stall("Trains "),
         || [text("Trains to"), vec![finish(FinishReason::Length)]].concat(),
-        || {
-            vec![ModelPart::Failure(Box::new(chatwright_core::error::Failure::new(
-                "rule",
-                chatwright_core::error::Cause::Truncated,
-            )))]
-        },
+        || vec![ModelPart::Failure(Box::new(Failure::new("rule", Cause::Truncated)))],
     ];
     for wrong in wrong {
         let (world, model) = (World::new(), model(move |n| if n == 0 { wrong() } else { say("Trains") }));
@@ -258,4 +254,22 @@ async fn a_process_that_shuts_down_begins_no_title() {
     until(&chats, chat, Status::Waiting).await;
     run.join_next().await.expect("it runs").expect("it ends");
     assert_eq!(requests(&model), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_title_waits_at_the_gate_of_its_account_and_tells_others_to_wait() {
+    let limited = || {
+        let failure = Failure::new("rule", Cause::Status).with_status(429).with_header("retry-after", "600");
+        vec![ModelPart::Failure(Box::new(failure))]
+    };
+    let (world, model) = (World::new(), model(move |n| if n == 0 { limited() } else { say("Trains") }));
+    let chats = process(&world, &model);
+    let _worker = work(&chats);
+    let chat = begin(&chats, "hello").await;
+    assert_eq!(requests(&model).len(), 1);
+    // The provider has told the title to wait: the next answer does too.
+    let before = tokio::time::Instant::now();
+    turn(&chats, chat, "again").await;
+    assert!(before.elapsed() >= Duration::from_secs(600), "{:?}", before.elapsed());
+    assert_eq!(title(&chats, chat).await, "Trains");
 }
