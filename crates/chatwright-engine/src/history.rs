@@ -7,7 +7,7 @@ use chatwright_core::message::{CHUNK_BYTES, whole};
 use chatwright_core::model::{Message, Role, Usage};
 use chatwright_core::record::{
     ActionDecided, Body, CallResult, ContextCompacted, Decision, InvalidBody, MessageAssistant, MessagePart,
-    MessageSystem, MessageUser, Outcome, PromptRepaired, StopReason, ToolIntent, ToolResults, TurnEnded,
+    MessageSystem, MessageUser, Outcome, PromptRepaired, StopReason, ToolResults, TurnEnded,
 };
 use chatwright_core::{Kind, MessageId, QueueId, Record, Seq};
 
@@ -21,7 +21,6 @@ pub struct History {
     anchors: Vec<Anchor>,
     /// With the record that said it last.
     queued: BTreeMap<QueueId, (Seq, MessageUser)>,
-    intents: BTreeMap<(MessageId, u32), ToolIntent>,
     /// Arguments that a person put in the place of the model's, with the record that says so.
     edited: BTreeMap<(MessageId, u32), (Seq, String)>,
     /// What stands in the place of a record, with the records that say so. The last one counts: what could still run when it was repaired
@@ -124,7 +123,6 @@ impl History {
             items: Vec::new(),
             anchors: Vec::new(),
             queued: BTreeMap::new(),
-            intents: BTreeMap::new(),
             edited: BTreeMap::new(),
             repaired: BTreeMap::new(),
             summarises: false,
@@ -234,16 +232,11 @@ impl History {
             }
             Body::QueueRemoved(removed) => self.queued.retain(|id, _| !removed.ids.contains(id)),
             Body::QueuePromoted(promoted) => drop(self.queued.remove(&promoted.id)),
-            Body::ToolIntent(intent) => drop(self.intents.insert((intent.message, intent.ordinal), intent)),
             Body::AttemptStarted(started) => self.summarises = started.unit == UnitKind::Compaction,
             Body::AttemptEnded(ended) if ended.outcome == Outcome::Committed && !self.summarises => {
                 self.measured = (!ended.estimated).then_some(ended.usage);
             }
-            Body::TurnEnded(TurnEnded { reason }) => {
-                self.intents.clear();
-                self.ends.insert(record.seq, reason);
-            }
-            Body::ChatError(_) => self.intents.clear(),
+            Body::TurnEnded(TurnEnded { reason }) => drop(self.ends.insert(record.seq, reason)),
             Body::ActionDecided(ActionDecided {
                 message,
                 ordinal,
@@ -303,14 +296,6 @@ impl History {
     /// Every entry that was not cut, with its position, oldest first: also those that a model is no longer shown.
     pub fn items(&self) -> &[(Seq, Item)] {
         &self.items
-    }
-
-    /// The newest answer of the model.
-    pub fn last_answer(&self) -> Option<&MessageAssistant> {
-        self.items.iter().rev().find_map(|(_, item)| match item {
-            Item::Assistant(message) => Some(message),
-            _ => None,
-        })
     }
 
     /// The answer with this id.
