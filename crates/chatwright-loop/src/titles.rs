@@ -14,6 +14,7 @@ use chatwright_engine::{Command, History, Input, Item, Set};
 use futures::StreamExt;
 use tokio::time::timeout;
 
+use crate::advisor::text_of;
 use crate::blobs::cut;
 use crate::deps::Deps;
 use crate::feed::Failed;
@@ -136,27 +137,19 @@ async fn first_exchange(deps: &Deps, chat: ChatId) -> Result<Option<(Vec<Part>, 
         _ => None,
     });
     let answered = items().skip_while(|item| !matches!(item, Item::User(_))).find_map(|item| match item {
-        Item::Assistant(message) if !words(&message.content).is_empty() => Some(message.content.clone()),
+        Item::Assistant(message) if !text_of(&message.content).is_empty() => Some(message.content.clone()),
         _ => None,
     });
     Ok(asked.zip(answered))
 }
 
-fn words(content: &[Part]) -> String {
-    let text = |part: &Part| match part {
-        Part::Text { text, .. } => Some(text.trim().to_owned()),
-        _ => None,
-    };
-    content.iter().filter_map(text).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n\n")
-}
-
 fn brief(content: &[Part]) -> String {
-    cut(&words(content), SAID_BYTES_MAX, "")
+    cut(&text_of(content), SAID_BYTES_MAX, "")
 }
 
 /// The title in what a model wrote: its first line, without what models like to put around it.
 fn cleaned(content: &[Part]) -> Option<Title> {
-    let words = words(content);
+    let words = text_of(content);
     let line = words.lines().map(str::trim).find(|line| !line.is_empty())?;
     let line = line.trim_start_matches(['#', '*', ' ']);
     let line =

@@ -15,15 +15,14 @@ use chatwright_core::model::{
     Finish, FinishReason, Message, ModelCall, ModelId, ModelPart, ReasoningEffort, Role, Usage,
 };
 use chatwright_core::port::{
-    Bus, ChatStore, ConfigStore, ConfigWriter as _, Event, LanguageModel, Ledger, LedgerClosed,
-    LedgerClosing, LedgerEnd, LedgerEntry, LedgerLine, LedgerScope, ModelResolver, ModelStream, Observer,
-    Purpose, Spent, StoreError, Tool, Unresolved,
+    Bus, ChatStore, ConfigStore, ConfigWriter as _, Event, LanguageModel, LedgerEnd, ModelResolver,
+    ModelStream, Observer, Purpose, Tool, Unresolved,
 };
 use chatwright_core::record::Body;
 use chatwright_core::tool::Effect;
-use chatwright_core::{ChatId, Json, OpId, Timestamp, UserId};
+use chatwright_core::{ChatId, Json, UserId};
 use chatwright_loop::{Chats, Configuration, InvalidSetup, NewEdit, NewMessage, Ports, Settings};
-use chatwright_memory::{MemoryConfigs, MemoryLedger};
+use chatwright_memory::MemoryConfigs;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -31,6 +30,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use common::book::Book;
 use common::doors::Cut;
 use common::{
     CountTool, RuleModel, World, call, check_log, finish, new_chat, records, say, text, until, words_of, work,
@@ -115,77 +115,22 @@ fn fails(cause: Cause) -> Vec<ModelPart> {
     vec![ModelPart::Failure(Box::new(Failure::new("wise", cause)))]
 }
 
-/// Everything that the ledger was told.
-#[derive(Default)]
-struct Book {
-    inner: MemoryLedger,
-    opened: Mutex<Vec<LedgerEntry>>,
-    closed: Mutex<Vec<(OpId, LedgerClosing)>>,
-}
-
-impl Book {
-    /// The requests for advice: how they ended, and what they took.
-    fn advice(&self) -> Vec<(Option<LedgerEnd>, bool, Usage, Option<String>)> {
-        let closed = self.closed.lock();
-        let opened = self.opened.lock();
-        let rows = opened.iter().filter(|entry| entry.purpose == Purpose::Advisor).map(|entry| match closed
-            .iter()
-            .find(|(id, _)| *id == entry.id)
-        {
-            Some((_, closing)) => {
-                let cost = closing.charge.cost.map(|cost| cost.to_string());
-                (Some(closing.end), closing.estimated, closing.charge.usage, cost)
-            }
-            None => (None, true, entry.estimate.usage, None),
-        });
-        rows.collect()
-    }
-
-    /// How they ended.
-    fn ends(&self) -> Vec<Option<LedgerEnd>> {
-        self.advice().into_iter().map(|(end, ..)| end).collect()
-    }
-}
-
-#[async_trait]
-impl Ledger for Book {
-    async fn open(&self, entry: &LedgerEntry) -> Result<(), StoreError> {
-        self.opened.lock().push(entry.clone());
-        self.inner.open(entry).await
-    }
-
-    async fn close(&self, id: OpId, closing: &LedgerClosing) -> Result<LedgerClosed, StoreError> {
-        let closed = self.inner.close(id, closing).await?;
-        if closed == LedgerClosed::Closed {
-            self.closed.lock().push((id, closing.clone()));
+/// The requests for advice: how they ended, and what they took.
+fn paid(book: &Book) -> Vec<(Option<LedgerEnd>, bool, Usage, Option<String>)> {
+    let rows = book.rows().into_iter().filter(|(entry, _)| entry.purpose == Purpose::Advisor);
+    let rows = rows.map(|(entry, closings)| match closings.first() {
+        Some(closing) => {
+            let cost = closing.charge.cost.map(|cost| cost.to_string());
+            (Some(closing.end), closing.estimated, closing.charge.usage, cost)
         }
-        Ok(closed)
-    }
+        None => (None, true, entry.estimate.usage, None),
+    });
+    rows.collect()
+}
 
-    async fn unclosed(
-        &self,
-        before: Timestamp,
-        after: Option<(Timestamp, OpId)>,
-        limit: usize,
-    ) -> Result<Vec<LedgerEntry>, StoreError> {
-        self.inner.unclosed(before, after, limit).await
-    }
-
-    async fn spent(
-        &self,
-        scope: &LedgerScope,
-        period: std::ops::Range<Timestamp>,
-    ) -> Result<Spent, StoreError> {
-        self.inner.spent(scope, period).await
-    }
-
-    async fn report(
-        &self,
-        scope: &LedgerScope,
-        period: std::ops::Range<Timestamp>,
-    ) -> Result<Vec<LedgerLine>, StoreError> {
-        self.inner.report(scope, period).await
-    }
+/// How they ended.
+fn how_ended(book: &Book) -> Vec<Option<LedgerEnd>> {
+    paid(book).into_iter().map(|(end, ..)| end).collect()
 }
 
 /// What it was warned of.
@@ -329,11 +274,11 @@ async fn advice_comes_as_the_result_of_a_tool_with_what_it_took_and_is_in_the_le
     });
     assert_eq!(given, [expected]);
     let told = (Some(LedgerEnd::Finished), false, used(1_000, 200), Some("0.006".to_owned()));
-    assert_eq!(asking.book.advice(), [told]);
-    let row = asking.book.opened.lock()[1].clone();
+    assert_eq!(paid(&asking.book), [told]);
+    let row = asking.book.rows()[1].0.clone();
     assert_eq!((row.chat, row.owner.as_str(), row.prices), (chat, "ada", Some(1)));
     assert!(row.r#gen.is_some() && row.model == asking.sage.id());
-    let purposes: Vec<Purpose> = asking.book.opened.lock().iter().map(|entry| entry.purpose).collect();
+    let purposes: Vec<Purpose> = asking.book.rows().iter().map(|(entry, _)| entry.purpose).collect();
     assert_eq!(purposes, [Purpose::Turn, Purpose::Advisor, Purpose::Turn]);
 
     let call = asking.sage.calls.lock()[0].clone();
@@ -386,7 +331,7 @@ async fn a_turn_has_its_uses_and_no_more_and_the_next_one_has_them_again() {
     let left: Vec<&Value> = given.iter().map(|value| &value["remaining_uses"]).collect();
     assert_eq!(left, [1, 0, 0]);
     assert_eq!(given[2], json!({"type": "limit_reached", "remaining_uses": 0}));
-    assert_eq!((asking.sage.asked(), asking.book.advice().len()), (2, 2), "nobody is asked beyond the limit");
+    assert_eq!((asking.sage.asked(), paid(&asking.book).len()), (2, 2), "nobody is asked beyond the limit");
 
     let _worker = work(&chats);
     chats.send(chat, NewMessage::text("again")).await.expect("sent");
@@ -407,7 +352,7 @@ async fn a_use_that_gave_no_advice_is_given_back_and_a_later_one_works() {
     assert_eq!(types(&given), ["error", "advice"]);
     assert_eq!((&given[0]["remaining_uses"], &given[1]["remaining_uses"]), (&json!(1), &json!(0)));
     assert!(given[0]["error"].as_str().is_some_and(|error| error.len() > 10), "{given:?}");
-    assert_eq!(asking.book.ends(), [Some(LedgerEnd::Failed), Some(LedgerEnd::Finished)]);
+    assert_eq!(how_ended(&asking.book), [Some(LedgerEnd::Failed), Some(LedgerEnd::Finished)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -420,14 +365,14 @@ async fn what_passes_is_tried_three_times_and_every_attempt_is_in_the_ledger() {
     let (_, _, given) = asking.turn().await;
     assert_eq!(given[0]["advice"], "At last.");
     let ends = [Some(LedgerEnd::Failed), Some(LedgerEnd::Failed), Some(LedgerEnd::Finished)];
-    assert_eq!(asking.book.ends(), ends);
-    let estimated: Vec<bool> = asking.book.advice().into_iter().map(|(_, estimated, ..)| estimated).collect();
+    assert_eq!(how_ended(&asking.book), ends);
+    let estimated: Vec<bool> = paid(&asking.book).into_iter().map(|(_, estimated, ..)| estimated).collect();
     assert_eq!(estimated, [true, true, false], "what a provider did not tell is estimated");
 
     let asking = Asking::new(agent(1), Sage::new(|_| fails(Cause::Truncated)), |_| {});
     let (_, _, given) = asking.turn().await;
     assert_eq!((types(&given), asking.sage.asked()), (vec!["error"], 3));
-    assert_eq!(asking.book.ends(), [Some(LedgerEnd::Failed); 3]);
+    assert_eq!(how_ended(&asking.book), [Some(LedgerEnd::Failed); 3]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -447,9 +392,9 @@ async fn a_use_ends_after_two_minutes_whatever_the_advisor_does() {
         let took = before.elapsed();
         assert!(took >= Duration::from_secs(120) && took < Duration::from_secs(122), "{took:?}");
         assert!(
-            asking.book.ends().iter().all(|end| *end == Some(LedgerEnd::Failed)),
+            how_ended(&asking.book).iter().all(|end| *end == Some(LedgerEnd::Failed)),
             "{:?}",
-            asking.book.ends()
+            how_ended(&asking.book)
         );
     }
 }
@@ -478,7 +423,7 @@ async fn texts_are_trimmed_and_joined_and_an_answer_without_any_says_how_it_ende
     let why = "The advisor gave no advice: its answer ended with ToolCalls and has 0 thoughts and 1 calls, but no words.";
     assert_eq!((&given[1]["error"], &given[1]["remaining_uses"]), (&json!(why), &json!(8)));
     assert_eq!(given[2]["advice"], "Half of\n\n[The advice was cut off here.]");
-    assert_eq!(asking.book.ends(), [Some(LedgerEnd::Finished); 3]);
+    assert_eq!(how_ended(&asking.book), [Some(LedgerEnd::Finished); 3]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -496,7 +441,7 @@ async fn a_question_that_is_none_or_too_long_is_an_error_of_the_call_and_no_use(
     assert_eq!(given[0]["failed"], "The question is empty.");
     assert!(given[1]["failed"].as_str().is_some_and(|words| words.contains("question")), "{given:?}");
     assert_eq!(given[2]["failed"], "The question has 2001 characters; it may have 2000.");
-    assert_eq!((asking.sage.asked(), asking.book.advice().len()), (1, 1));
+    assert_eq!((asking.sage.asked(), paid(&asking.book).len()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -652,9 +597,9 @@ async fn a_stop_ends_the_advisor_at_once_and_leaves_its_call_cancelled() {
         given(&chats, chat).await,
         [json!({"failed": "The call was cancelled: the turn was stopped."})]
     );
-    let (ends, estimated) = (asking.book.ends(), asking.book.advice()[0].1);
+    let (ends, estimated) = (how_ended(&asking.book), paid(&asking.book)[0].1);
     assert_eq!((ends, estimated), (vec![Some(LedgerEnd::Interrupted)], true));
-    assert!(asking.book.advice()[0].2.output > Some(0), "what it has said was paid for");
+    assert!(paid(&asking.book)[0].2.output > Some(0), "what it has said was paid for");
 }
 
 #[tokio::test(start_paused = true)]
@@ -671,7 +616,7 @@ async fn an_edit_drops_the_advisor_and_its_request_is_closed_as_cut_off() {
     until(&chats, chat, Status::Waiting).await;
     // The worker tells the ledger what nobody waits for.
     sleep(Duration::from_secs(2)).await;
-    assert_eq!(asking.book.ends(), [Some(LedgerEnd::Aborted), Some(LedgerEnd::Finished)]);
+    assert_eq!(how_ended(&asking.book), [Some(LedgerEnd::Aborted), Some(LedgerEnd::Finished)]);
     assert_eq!(types(&given(&chats, chat).await).last(), Some(&"advice"));
 }
 
@@ -687,7 +632,7 @@ async fn a_shutdown_cuts_the_advisor_off_and_whoever_comes_next_asks_again() {
     sleep(Duration::from_millis(50)).await;
     shutdown.notify_one();
     tasks.join_next().await.expect("it ran").expect("it ends");
-    eventually("the request is closed", || asking.book.ends() == [Some(LedgerEnd::Aborted)]).await;
+    eventually("the request is closed", || how_ended(&asking.book) == [Some(LedgerEnd::Aborted)]).await;
     assert_eq!(given(&chats, chat).await, [Value::Null; 0]);
 
     let other = asking.chats();
@@ -718,7 +663,7 @@ async fn cut_run(left: isize, last_is_applied: bool) -> (Vec<Value>, usize, Vec<
     let _worker = work(&whole);
     until(&whole, chat, Status::Waiting).await;
     check_log(&records(&whole, chat).await);
-    (given(&whole, chat).await, asking.sage.asked(), asking.book.ends(), was_cut)
+    (given(&whole, chat).await, asking.sage.asked(), how_ended(&asking.book), was_cut)
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,32 +5,29 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chatwright_core::ChatId;
 use chatwright_core::config::ModelConfig;
 use chatwright_core::content::Output;
 use chatwright_core::frame::Resume;
 use chatwright_core::head::Status;
 use chatwright_core::model::{FinishReason, Role, Usage};
-use chatwright_core::port::{
-    LanguageModel, Ledger, LedgerClosed, LedgerClosing, LedgerEnd, LedgerEntry, LedgerLine, LedgerScope,
-    Purpose, Spent, StoreError, Tool,
-};
+use chatwright_core::port::{LanguageModel, LedgerEnd, Purpose, Tool};
 use chatwright_core::tool::{Effect, ToolCall, ToolSpec};
 use chatwright_core::view::{Transcript, View};
-use chatwright_core::{ChatId, OpId, Timestamp};
 use chatwright_fake::{FakeRequest, FakeServer, Reply, Script, Step};
 use chatwright_loop::{Asked, Chats, Failed, NewEdit, NewMessage, Ports, Settings};
-use chatwright_memory::{MemoryLedger, MemoryLiveLog};
+use chatwright_memory::MemoryLiveLog;
 use chatwright_providers::{AnthropicMessages, Gemini, OpenAiChat, OpenAiResponses};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use common::book::Book;
 use common::doors::Cut;
 use common::{World, check_log, new_chat, records};
 
@@ -152,52 +149,6 @@ impl Tool for Read {
     }
 }
 
-type Row = (LedgerEntry, Vec<LedgerClosing>);
-
-/// A ledger that keeps how often each row was closed.
-#[derive(Clone, Default)]
-struct Rows {
-    inner: MemoryLedger,
-    rows: Arc<Mutex<BTreeMap<OpId, Row>>>,
-}
-
-#[async_trait]
-impl Ledger for Rows {
-    async fn open(&self, entry: &LedgerEntry) -> Result<(), StoreError> {
-        self.rows.lock().entry(entry.id).or_insert_with(|| (entry.clone(), Vec::new()));
-        self.inner.open(entry).await
-    }
-
-    async fn close(&self, id: OpId, closing: &LedgerClosing) -> Result<LedgerClosed, StoreError> {
-        let closed = self.inner.close(id, closing).await?;
-        if closed == LedgerClosed::Closed {
-            self.rows.lock().get_mut(&id).expect("it was opened").1.push(closing.clone());
-        }
-        Ok(closed)
-    }
-
-    async fn unclosed(
-        &self,
-        before: Timestamp,
-        after: Option<(Timestamp, OpId)>,
-        limit: usize,
-    ) -> Result<Vec<LedgerEntry>, StoreError> {
-        self.inner.unclosed(before, after, limit).await
-    }
-
-    async fn spent(&self, scope: &LedgerScope, period: Range<Timestamp>) -> Result<Spent, StoreError> {
-        self.inner.spent(scope, period).await
-    }
-
-    async fn report(
-        &self,
-        scope: &LedgerScope,
-        period: Range<Timestamp>,
-    ) -> Result<Vec<LedgerLine>, StoreError> {
-        self.inner.report(scope, period).await
-    }
-}
-
 /// Waits are short, and so are lives of sessions: this test is in real time.
 fn settings() -> Settings {
     let mut settings = Settings::default();
@@ -225,7 +176,7 @@ struct Run {
 async fn run(format: &str, left: isize, last_is_applied: bool) -> Run {
     let provider = Arc::new(Provider::default());
     let server = FakeServer::start(provider.script()).await.expect("a free port");
-    let (world, ledger) = (World::new(), Rows::default());
+    let (world, ledger) = (World::new(), Arc::new(Book::default()));
     let live = Arc::new(MemoryLiveLog::new(world.clock.clone()));
     let ports = || -> Ports {
         let mut config = ModelConfig::new("fake", "fake");
@@ -233,7 +184,7 @@ async fn run(format: &str, left: isize, last_is_applied: bool) -> Run {
         let mut ports = world.ports(model(format, &server.base_url()), vec![Arc::new(Read)]);
         ports.model_configs.insert("rule".into(), config);
         ports.live = live.clone();
-        ports.ledger = Some(Arc::new(ledger.clone()));
+        ports.ledger = Some(ledger.clone());
         ports
     };
     let commands = Chats::new(ports(), settings()).expect("a valid setup");
@@ -269,12 +220,12 @@ async fn run(format: &str, left: isize, last_is_applied: bool) -> Run {
 }
 
 /// Every request has a row, and what it took is counted once.
-fn check_ledger(what: &str, provider: &Provider, ledger: &Rows, was_cut: bool) {
-    let (requests, rows) = (provider.requests.lock().clone(), ledger.rows.lock().clone());
+fn check_ledger(what: &str, provider: &Provider, ledger: &Book, was_cut: bool) {
+    let (requests, rows) = (provider.requests.lock().clone(), ledger.rows());
     let told: BTreeMap<u64, Purpose> = requests.iter().map(|(purpose, output)| (*output, *purpose)).collect();
     let mut counted = BTreeSet::new();
     let (mut open, mut estimated) = (0, 0);
-    for (entry, closings) in rows.values() {
+    for (entry, closings) in &rows {
         let Some(closing) = closings.first() else {
             open += 1;
             continue;

@@ -28,7 +28,9 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use common::doors::Cut;
-use common::{RuleModel, World, call, check_log, finish, new_chat, records, text, until, words_of, work};
+use common::{
+    RuleModel, World, begun, call, check_log, finish, new_chat, records, text, until, words_of, work,
+};
 
 const SUMMARY: &str = "They look for a needle.";
 const ASKED: &str = "Find the needle.";
@@ -266,8 +268,7 @@ async fn a_long_turn_is_summarised_as_often_as_it_must_be_and_keeps_the_users_wo
     let rig = Rig::new(does, Some(window), None);
     let chats = rig.process();
     let _worker = work(&chats);
-    let (chat, _) = chats.create(new_chat(ASKED)).await.expect("created");
-    until(&chats, chat, Status::Waiting).await;
+    let chat = begun(&chats, ASKED).await;
     check_log(&records(&chats, chat).await);
     let compactions = compactions(&chats, chat).await;
     assert!(compactions.len() >= 2, "{} of 20 steps with 500 tokens each", compactions.len());
@@ -310,8 +311,7 @@ async fn a_summary_is_made_when_the_next_prompt_would_fill_so_much_of_the_window
         let rig = Rig::new(Does { tells: Some(told), ..Does::default() }, window, percent);
         let chats = rig.process();
         let _worker = work(&chats);
-        let (chat, _) = chats.create(new_chat("one")).await.expect("created");
-        until(&chats, chat, Status::Waiting).await;
+        let chat = begun(&chats, "one").await;
         assert_eq!(rig.model.summaries(), 0, "there is nothing to summarise yet");
         // The question and the answer before it are a few tokens more.
         turn(&chats, chat, "two").await;
@@ -327,8 +327,7 @@ async fn a_turn_that_is_done_is_not_summarised_before_there_is_something_to_ask(
     let rig = Rig::new(Does { tells: Some(990), ..Does::default() }, Some(1_000), None);
     let chats = rig.process();
     let _worker = work(&chats);
-    let (chat, _) = chats.create(new_chat("one")).await.expect("created");
-    until(&chats, chat, Status::Waiting).await;
+    begun(&chats, "one").await;
     sleep(Duration::from_secs(600)).await;
     assert_eq!((rig.model.asked(), rig.model.summaries()), (1, 0));
 }
@@ -339,8 +338,7 @@ async fn a_prompt_that_the_provider_does_not_take_is_summarised_and_asked_again_
     let rig = Rig::new(Does { steps: 4, ..Does::default() }, None, None);
     let chats = rig.process();
     let _worker = work(&chats);
-    let (chat, _) = chats.create(new_chat("one")).await.expect("created");
-    until(&chats, chat, Status::Waiting).await;
+    let chat = begun(&chats, "one").await;
     // Four results of 500 tokens are in it.
     *rig.model.does.lock() = Does { takes: 1_500, ..Does::default() };
     let before = rig.model.asked();
@@ -373,8 +371,7 @@ async fn a_model_that_takes_no_prompt_or_gives_no_summary_ends_in_an_error_after
         let rig = Rig::new(Does { steps: 4, ..Does::default() }, None, None);
         let chats = rig.process();
         let _worker = work(&chats);
-        let (chat, _) = chats.create(new_chat("one")).await.expect("created");
-        until(&chats, chat, Status::Waiting).await;
+        let chat = begun(&chats, "one").await;
         let before = rig.model.asked();
         *rig.model.does.lock() = does;
         chats.send(chat, NewMessage::text("two")).await.expect("accepted");
@@ -396,8 +393,7 @@ async fn a_prompt_that_is_refused_although_there_was_a_summary_is_an_error_and_n
     let rig = Rig::new(Does { steps: 4, ..Does::default() }, None, None);
     let chats = rig.process();
     let _worker = work(&chats);
-    let (chat, _) = chats.create(new_chat("one")).await.expect("created");
-    until(&chats, chat, Status::Waiting).await;
+    let chat = begun(&chats, "one").await;
     let before = rig.model.asked();
     *rig.model.does.lock() = Does { takes: 0, summarises: true, ..Does::default() };
     chats.send(chat, NewMessage::text("two")).await.expect("accepted");
@@ -418,8 +414,7 @@ async fn a_turn_goes_on_without_a_summary_that_fails_and_asks_for_no_other_in_th
     let rig = Rig::new(Does { steps: 10, summaries, ..Does::default() }, Some(2_000), None);
     let chats = rig.process();
     let _worker = work(&chats);
-    let (chat, _) = chats.create(new_chat(ASKED)).await.expect("created");
-    until(&chats, chat, Status::Waiting).await;
+    let chat = begun(&chats, ASKED).await;
     assert_eq!((rig.model.summaries(), rig.model.asked()), (1, 12));
     let failed = bodies(&chats, chat).await.into_iter().filter(|body| matches!(body, Body::AttemptFailed(_)));
     assert_eq!(failed.count(), 1, "people see that it failed");
@@ -437,8 +432,7 @@ async fn another_model_may_write_the_summaries_and_the_smaller_window_counts() {
     ports.model_configs.insert("small".into(), config(Some(800), None));
     let chats = Chats::new(ports, Settings::default()).expect("a valid setup");
     let _worker = work(&chats);
-    let (chat, _) = chats.create(new_chat("one")).await.expect("created");
-    until(&chats, chat, Status::Waiting).await;
+    let chat = begun(&chats, "one").await;
     turn(&chats, chat, "two").await;
     assert_eq!((rig.model.summaries(), small.summaries()), (0, 1));
     assert_eq!(small.seen.lock()[0].tools, 0, "nothing of it is in that provider's cache");
@@ -456,8 +450,7 @@ async fn every_request_has_one_row_in_the_ledger_with_what_it_took_whatever_its_
     let rig = Rig::new(does, Some(4_000), None);
     let chats = rig.process();
     let _worker = work(&chats);
-    let (chat, _) = chats.create(new_chat(ASKED)).await.expect("created");
-    until(&chats, chat, Status::Waiting).await;
+    let chat = begun(&chats, ASKED).await;
     // One that tells nothing, one that fails, and one that is stopped.
     *rig.model.does.lock() = Does { silent: true, ..Does::default() };
     turn(&chats, chat, "And?").await;
@@ -673,8 +666,7 @@ async fn a_message_that_waits_for_its_answer_is_never_summarised_away() {
     let rig = Rig::new(Does { steps: 4, ..Does::default() }, None, None);
     let chats = rig.process();
     let _worker = work(&chats);
-    let (chat, _) = chats.create(new_chat("one")).await.expect("created");
-    until(&chats, chat, Status::Waiting).await;
+    let chat = begun(&chats, "one").await;
     let summaries: fn(usize) -> Option<ModelPart> = |_| Some(refuses());
     *rig.model.does.lock() = Does { takes: 0, summaries, ..Does::default() };
     chats.send(chat, NewMessage::text("the first")).await.expect("accepted");
@@ -746,8 +738,7 @@ async fn what_a_provider_tells_and_no_ledger_takes_is_estimated_and_keeps_nobody
     let rig = Rig::new(Does { tells: Some(u64::MAX), ..Does::default() }, None, None);
     let (ledger, chats) = moody(&rig, Settings::default());
     let _worker = work(&chats);
-    let (chat, _) = chats.create(new_chat("one")).await.expect("created");
-    until(&chats, chat, Status::Waiting).await;
+    let chat = begun(&chats, "one").await;
     *rig.model.does.lock() = Does::default();
     chats.send(chat, NewMessage::text("two")).await.expect("accepted");
     while rig.model.asked() == 1 {
@@ -846,8 +837,7 @@ async fn what_a_summary_keeps_is_whole_for_whoever_takes_the_chat_next() {
     ports.tools = vec![Arc::new(Look(60_000))];
     let chats = Chats::new(ports, Settings::default()).expect("a valid setup");
     let _worker = work(&chats);
-    let (chat, _) = chats.create(new_chat(ASKED)).await.expect("created");
-    until(&chats, chat, Status::Waiting).await;
+    let chat = begun(&chats, ASKED).await;
     chats.compact(chat, None).await.expect("at rest");
     until(&chats, chat, Status::Waiting).await;
     assert_eq!(compactions(&chats, chat).await.len(), 1);
@@ -864,8 +854,7 @@ async fn an_answer_that_was_stopped_tells_nothing_of_how_long_its_prompt_was() {
     let rig = Rig::new(Does::default(), Some(10_000), None);
     let chats = rig.process();
     let _worker = work(&chats);
-    let (chat, _) = chats.create(new_chat("one")).await.expect("created");
-    until(&chats, chat, Status::Waiting).await;
+    let chat = begun(&chats, "one").await;
     *rig.model.does.lock() = Does { stalls: true, ..Does::default() };
     chats.send(chat, NewMessage::text("hay ".repeat(5_000))).await.expect("accepted");
     while rig.model.asked() < 2 {

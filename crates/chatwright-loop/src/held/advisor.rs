@@ -7,7 +7,7 @@ use chatwright_core::model::Role;
 use chatwright_core::port::Tool;
 use chatwright_core::record::MessageAssistant;
 use chatwright_core::{ChatId, Seq};
-use chatwright_engine::{Chat, History, Item};
+use chatwright_engine::Chat;
 
 use super::Held;
 use super::attempt::Streamed;
@@ -18,7 +18,7 @@ use crate::registry::Tools;
 /// What was decided about the advisor. It holds for a turn: what a model is sent must not change in the middle of its work.
 #[derive(Default)]
 pub(super) struct Advised {
-    /// The message that the turn began with; nothing: nothing is decided yet.
+    /// Where the turn began; nothing: nothing is decided yet.
     turn: Option<Seq>,
     terms: Option<Arc<Terms>>,
     /// Why there is none although there should be, until it is told.
@@ -27,14 +27,14 @@ pub(super) struct Advised {
 
 impl Advised {
     /// Decides for a chat that is about to be held. Nothing waits for the configuration for long.
-    pub(super) async fn soon(deps: &Deps, id: ChatId, chat: &Chat, history: &History) -> Self {
+    pub(super) async fn soon(deps: &Deps, id: ChatId, chat: &Chat) -> Self {
         let late = || Err("the configuration does not answer".to_owned());
         let terms = soon(advisor::terms(deps, chat)).await.unwrap_or_else(late);
-        Self::of(id, history, terms)
+        Self::of(id, chat, terms)
     }
 
-    fn of(id: ChatId, history: &History, terms: Result<Option<Terms>, String>) -> Self {
-        let turn = Some(turn(history));
+    fn of(id: ChatId, chat: &Chat, terms: Result<Option<Terms>, String>) -> Self {
+        let turn = chat.state.turn_from;
         match terms {
             Ok(terms) => Self { turn, terms: terms.map(Arc::new), fault: None },
             Err(why) => {
@@ -62,10 +62,10 @@ impl Held {
     /// # Errors
     /// What ended the attempt meanwhile.
     pub(super) async fn decide_advisor(&mut self, open: &OpenGen) -> Result<(), Streamed> {
-        if self.advised.turn != Some(turn(&self.history)) {
+        if self.advised.turn != self.chat.state.turn_from {
             let (deps, chat) = (Arc::clone(&self.deps), self.chat.clone());
             let terms = self.meanwhile(open, advisor::terms(&deps, &chat)).await?;
-            self.advised = Advised::of(self.id, &self.history, terms);
+            self.advised = Advised::of(self.id, &self.chat, terms);
         }
         Ok(())
     }
@@ -101,10 +101,4 @@ impl Held {
             drain: self.drain.clone(),
         }))
     }
-}
-
-/// Where the turn began.
-fn turn(history: &History) -> Seq {
-    let mut items = history.items().iter().rev();
-    items.find(|(_, item)| matches!(item, Item::User(_))).map_or(Seq::ZERO, |(seq, _)| *seq)
 }

@@ -29,8 +29,10 @@ use crate::tokens;
 pub(super) enum Streamed {
     /// The accumulator has its terminal part, or the answer met its limit.
     Ended { output_limit: bool },
-    /// A guard ran out.
+    /// A guard ran out, or something that the request needs is not to be had.
     Failed(Box<Verdict>),
+    /// The provider ended it with a failure.
+    Refused(Box<Verdict>),
     /// The prompt would fill too much of the model's window: nothing was asked.
     Full,
     /// The provider told another chat to wait for long: nothing was asked.
@@ -41,6 +43,16 @@ pub(super) enum Streamed {
     Lost,
     /// The process shuts down.
     Drain,
+}
+
+impl Streamed {
+    /// The kind of the error that a request ended with, for its span.
+    fn error_kind(&self) -> Option<&'static str> {
+        match self {
+            Self::Failed(verdict) | Self::Refused(verdict) => Some(verdict.kind.as_str()),
+            _ => None,
+        }
+    }
 }
 
 /// Who is asked.
@@ -86,7 +98,7 @@ impl Held {
                 self.stream(open, &mut asked, &mut answer, &mut preview).await
             }
         };
-        self.pace.answered(&answer, self.error_kind(&streamed, &answer));
+        self.pace.answered(&answer, streamed.error_kind());
         if !matches!(streamed, Streamed::Lost) {
             preview.flush().await;
         }
@@ -240,7 +252,10 @@ impl Held {
                         preview.flush().await;
                     }
                     if terminal {
-                        return Streamed::Ended { output_limit: false };
+                        return match answer.end() {
+                            Some(End::Failure(failure)) => Streamed::Refused(Box::new(self.verdict(failure))),
+                            _ => Streamed::Ended { output_limit: false },
+                        };
                     }
                     if aside.is_over(answer.bytes(), self.deps.settings.attempt_bytes_max) {
                         return Streamed::Ended { output_limit: true };
@@ -352,8 +367,11 @@ impl Held {
         // Nothing of a summary is shown while it is written.
         let off = if summarises { 0 } else { answer.units() };
         self.observe_warnings(open, &model, answer.warnings());
-        let keeps =
-            !summarises && matches!(streamed, Streamed::Stop | Streamed::Failed(_) | Streamed::Ended { .. });
+        let ended = matches!(
+            streamed,
+            Streamed::Stop | Streamed::Failed(_) | Streamed::Refused(_) | Streamed::Ended { .. }
+        );
+        let keeps = ended && !summarises;
         let content = match (&streamed, keeps) {
             (Streamed::Lost, _) => None,
             (_, true) => self.fitted(open, &answer).await,
@@ -385,8 +403,8 @@ impl Held {
             (Streamed::Full, ..) => (Work::Full { next: next.clone() }, AttemptEnd::Aborted),
             (Streamed::Stop, ..) => (Work::Stopped(partial()), AttemptEnd::Interrupted),
             (Streamed::Failed(verdict), ..) => failed(verdict),
-            (Streamed::Ended { .. }, Some(End::Failure(failure)), _) => {
-                let mut verdict = self.verdict(failure);
+            (Streamed::Refused(verdict), ..) => {
+                let mut verdict = *verdict;
                 gate.heed(&verdict);
                 if summarises {
                     verdict = self.shortens(verdict);
@@ -465,17 +483,6 @@ impl Held {
         }
         if let (true, Some(error)) = (landed, told) {
             self.observe_retry(open, model, &error).await;
-        }
-    }
-
-    /// The kind of the error that a request ended with, for its span.
-    fn error_kind(&self, streamed: &Streamed, answer: &Accumulator) -> Option<&'static str> {
-        match (streamed, answer.end()) {
-            (Streamed::Failed(verdict), _) => Some(verdict.kind.as_str()),
-            (Streamed::Ended { .. }, Some(End::Failure(failure))) => {
-                Some(self.verdict(failure).kind.as_str())
-            }
-            _ => None,
         }
     }
 

@@ -68,7 +68,7 @@ impl Held {
         }
         // Calls that are open may be some of the advisor's.
         let advised = match chat.state.calls_in {
-            Some(_) => Advised::soon(deps, id, &chat, &history).await,
+            Some(_) => Advised::soon(deps, id, &chat).await,
             None => Advised::default(),
         };
         let tools = deps.registry.tools(advised.is_there());

@@ -1,6 +1,7 @@
 //! A process in a test: stores in memory, a model that answers by rule, tools that count.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
+pub mod book;
 pub mod doors;
 pub mod recorder;
 
@@ -262,6 +263,13 @@ pub fn new_chat(words: &str) -> NewChat {
     let mut new = NewChat::new(UserId::new("ada").expect("a short id"));
     new.content = vec![Part::text(words)];
     new
+}
+
+/// A chat whose first turn is over.
+pub async fn begun(chats: &Chats, words: &str) -> ChatId {
+    let (chat, _) = chats.create(new_chat(words)).await.expect("created");
+    until(chats, chat, Status::Waiting).await;
+    chat
 }
 
 /// Waits until the chat does this; time is paused, so that waiting costs nothing.
