@@ -28,6 +28,7 @@ mod tests;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::check::End;
 use crate::content::Part;
@@ -40,11 +41,38 @@ use crate::model::Message;
 #[derive(Clone, Default)]
 pub struct ValidHistory(Arc<Checked>);
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Checked {
     messages: Vec<Message>,
+    /// Of which messages these are: what two that share a line both have at a place is the same.
+    line: Line,
     /// What the check remembers of them.
     end: End,
+}
+
+impl Clone for Checked {
+    /// The copy goes ways of its own.
+    fn clone(&self) -> Self {
+        Self { messages: self.messages.clone(), line: Line::default(), end: self.end.clone() }
+    }
+}
+
+/// How far a history was when it was looked at: see [`ValidHistory::since`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grown {
+    line: Line,
+    len: usize,
+}
+
+/// No two are equal but copies of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Line(u64);
+
+impl Default for Line {
+    fn default() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// A message that had to be changed.
@@ -125,7 +153,7 @@ impl ValidHistory {
     /// # Errors
     /// [`Invalid`], with the place in the whole, if they are not; nothing is changed then.
     pub fn extend(&mut self, more: Vec<Message>) -> Result<(), Invalid> {
-        let Checked { messages, end } = Arc::make_mut(&mut self.0);
+        let Checked { messages, end, .. } = Arc::make_mut(&mut self.0);
         if let Err(Invalid { at, rule }) = end.go_on(&more) {
             *end = End::of(messages);
             return Err(Invalid { at: messages.len() + at, rule });
@@ -135,7 +163,18 @@ impl ValidHistory {
     }
 
     fn checked(messages: Vec<Message>, end: End) -> Self {
-        Self(Arc::new(Checked { messages, end }))
+        Self(Arc::new(Checked { messages, line: Line::default(), end }))
+    }
+
+    /// How far it is, for [`since`](Self::since).
+    pub fn grown(&self) -> Grown {
+        Grown { line: self.0.line, len: self.0.messages.len() }
+    }
+
+    /// The messages that it was [extended](Self::extend) by since then, found without a look at the others. `None`: that was another
+    /// history, or this one has been copied since; their beginnings may be the same nevertheless.
+    pub fn since(&self, then: Grown) -> Option<&[Message]> {
+        (self.0.line == then.line).then(|| &self.0.messages[then.len..])
     }
 
     /// The messages, oldest first.

@@ -68,3 +68,11 @@ id! {
     /// One queued message.
     QueueId
 }
+id! {
+    /// One run that a debug recorder wrote down.
+    RunId
+}
+id! {
+    /// One step of such a run.
+    StepId
+}

@@ -68,5 +68,14 @@ pub const LEDGER_NUMBER_MAX: u64 = i64::MAX as u64;
 /// Most that a row of the ledger may cost, in 10⁻¹² of the currency: its whole micro-units are a signed 64-bit number.
 pub const LEDGER_PICO_MAX: u128 = (1 << 63) * 1_000_000 - 1;
 
+/// Most writes in one call of [`DebugStore::write`](crate::port::DebugStore::write).
+pub const DEBUG_WRITES_MAX: usize = 256;
+/// Most bytes of all that one such call brings.
+pub const DEBUG_WRITE_BYTES_MAX: usize = 4 * MIB;
+/// Most bytes of one JSON value of a debug run or step.
+pub const DEBUG_JSON_BYTES_MAX: usize = MIB;
+/// Most bytes of one piece of a debug run's contents.
+pub const DEBUG_CONTENT_BYTES_MAX: usize = 64 * KIB;
+
 /// How long a session lives without renewal.
 pub const SESSION_TTL: Duration = Duration::from_secs(15);

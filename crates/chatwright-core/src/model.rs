@@ -2,10 +2,12 @@
 
 mod effort;
 mod format;
+mod scope;
 mod transport;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chatwright_error::Failure;
@@ -17,6 +19,7 @@ use crate::history::ValidHistory;
 
 pub use effort::{EffortPolicy, ReasoningEffort};
 pub use format::ResponseFormat;
+pub use scope::CallScope;
 pub use transport::{Headers, Transport};
 
 /// Which model answers.
@@ -72,6 +75,8 @@ pub struct ModelCall {
     pub provider_options: BTreeMap<Box<str>, Value>,
     /// How the call travels.
     pub transport: Transport,
+    /// What the call is part of, if whoever makes it says so.
+    pub scope: Option<Arc<CallScope>>,
 }
 
 impl ModelCall {

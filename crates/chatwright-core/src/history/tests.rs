@@ -460,3 +460,21 @@ proptest! {
         prop_assert!(whole.starts_with(first.messages()), "{whole:#?} does not begin with {first:#?}");
     }
 }
+
+#[test]
+fn what_a_history_grew_by_is_known_as_long_as_it_is_the_same() {
+    let said = |text: &str| Message::new(User, vec![Part::text(text)]);
+    let mut history = ValidHistory::check(vec![said("a")]).expect("valid");
+    let then = history.grown();
+    assert_eq!(history.since(then), Some(&[][..]));
+    history.extend(vec![said("b")]).expect("valid");
+    assert_eq!(history.since(then), Some(&[said("b")][..]));
+    assert_eq!(history.clone().since(then), Some(&[said("b")][..]), "a clone is the same");
+    // Two that part from here have other messages at one place.
+    let mut other = history.clone();
+    other.extend(vec![said("c")]).expect("valid");
+    assert_eq!(other.since(then), None);
+    history.extend(vec![said("d")]).expect("valid");
+    assert_eq!(history.since(then), Some(&[said("b"), said("d")][..]));
+    assert_eq!(ValidHistory::check(vec![said("a")]).expect("valid").since(then), None);
+}

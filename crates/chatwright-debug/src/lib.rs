@@ -1,0 +1,3 @@
+//! The debug recorder: what exactly was said to a model, and what came back.
+
+pub mod redact;
