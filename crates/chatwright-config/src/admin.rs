@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chatwright_core::config::{ConfigKey, ConfigKind, ConfigRow, ModelConfig, ProviderConfig};
 use chatwright_core::port::{Bus, ConfigWrite, ConfigWriter, StoreError, StoreErrorKind};
-use chatwright_core::{Json, OrganizationId, TooLarge, UserId, limits};
+use chatwright_core::{ChatId, Json, OrganizationId, TooLarge, UserId, limits};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -161,6 +161,49 @@ impl ConfigAdmin {
         self.put(ConfigKey::advisor(), settings.to_json(), expected).await
     }
 
+    /// Says whether users and chats may have recorded what is said to models.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    ///
+    /// # Cancel safety
+    /// A dropped write goes on.
+    pub async fn put_debug_allowed(&self, allowed: bool, expected: Option<u64>) -> Result<u64, AdminError> {
+        self.put(ConfigKey::debug_allowed(), boolean(allowed), expected).await
+    }
+
+    /// Says whether the chats of a user are recorded, if the administrator allows it.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    ///
+    /// # Cancel safety
+    /// A dropped write goes on.
+    pub async fn put_debug_user(
+        &self,
+        user: &UserId,
+        recorded: bool,
+        expected: Option<u64>,
+    ) -> Result<u64, AdminError> {
+        self.put(ConfigKey::debug_user(user), boolean(recorded), expected).await
+    }
+
+    /// Says whether a chat is recorded, whatever its user wants for the others, if the administrator allows it.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    ///
+    /// # Cancel safety
+    /// A dropped write goes on.
+    pub async fn put_debug_chat(
+        &self,
+        chat: ChatId,
+        recorded: bool,
+        expected: Option<u64>,
+    ) -> Result<u64, AdminError> {
+        self.put(ConfigKey::debug_chat(chat), boolean(recorded), expected).await
+    }
+
     /// Deletes a row. One that is not there is deleted already.
     ///
     /// # Errors
@@ -297,6 +340,10 @@ async fn tell(untold: Untold, bus: &dyn Bus) {
         metrics::counter!("chatwright_config_invalidations_lost_total").increment(1);
         tracing::warn!(kind = %invalidation.kind, "other replicas were not told of a change of the configuration");
     }
+}
+
+fn boolean(value: bool) -> Json {
+    Json::encode(&value).expect("a boolean encodes")
 }
 
 fn string(text: &str) -> Json {

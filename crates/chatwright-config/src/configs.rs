@@ -2,11 +2,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use chatwright_core::config::{
     ConfigKey, ConfigKind, ConfigRow, Configured, InvalidConfig, ModelConfig, ProviderConfig,
 };
-use chatwright_core::port::{Bus, ConfigStore, StoreError, StoreErrorKind};
-use chatwright_core::{OrganizationId, UserId};
+use chatwright_core::port::{Bus, ConfigStore, DebugSwitches, StoreError, StoreErrorKind};
+use chatwright_core::{ChatId, OrganizationId, UserId};
 use tokio::task::JoinSet;
 
 use crate::invalidation::follow;
@@ -37,6 +38,7 @@ pub(crate) struct Caches {
     default_models: Cache<Option<OrganizationId>, Configured<ModelConfig>, ConfigError>,
     user_prompts: Cache<UserId, String, ConfigError>,
     advisor: Cache<(), AdvisorSettings, ConfigError>,
+    debug: Cache<ConfigKey, bool, ConfigError>,
 }
 
 /// How each kind of configuration is cached. Plain data; every field has a default.
@@ -53,6 +55,9 @@ pub struct ConfigSettings {
     pub user_prompts: Policy,
     /// The settings of the advisor. 10 s by default.
     pub advisor: Policy,
+    /// What is recorded: one entry for each user and each chat, those for whom nothing is set included. 10 s by default, 65,536 of
+    /// them.
+    pub debug: Policy,
 }
 
 impl Default for ConfigSettings {
@@ -66,12 +71,15 @@ impl Default for ConfigSettings {
         let mut user_prompts = policy(5, 65_536);
         user_prompts.negative = Some(user_prompts.ttl);
         user_prompts.weight_max = Some(64 * 1024 * 1024);
+        let mut debug = policy(10, 65_536);
+        debug.negative = Some(debug.ttl);
         Self {
             providers: policy(10, 1),
             models: policy(10, 10_000),
             default_models: policy(10, 10_000),
             user_prompts,
             advisor: policy(10, 1),
+            debug,
         }
     }
 }
@@ -86,9 +94,9 @@ impl ConfigSettings {
         self
     }
 
-    fn policies(&mut self) -> [&mut Policy; 5] {
-        let Self { providers, models, default_models, user_prompts, advisor } = self;
-        [providers, models, default_models, user_prompts, advisor]
+    fn policies(&mut self) -> [&mut Policy; 6] {
+        let Self { providers, models, default_models, user_prompts, advisor, debug } = self;
+        [providers, models, default_models, user_prompts, advisor, debug]
     }
 }
 
@@ -169,6 +177,12 @@ impl Configs {
         Ok(self.0.caches.advisor.get(&()).await?.unwrap_or_default())
     }
 
+    async fn switch(&self, key: ConfigKey) -> Result<Option<bool>, StoreError> {
+        let set = self.0.caches.debug.get(&key).await;
+        set.map(|set| set.map(|set| *set))
+            .map_err(|error| StoreError::new(StoreErrorKind::Unavailable, error.to_string()))
+    }
+
     /// Forgets what an invalidation is about. Reads that begin after it returned see what the store has then.
     pub fn invalidate(&self, invalidation: &Invalidation) {
         self.0.caches.invalidate(invalidation);
@@ -181,12 +195,13 @@ impl Configs {
 
     /// Ends reads that are under way, for good. What is at hand is served until it expires.
     pub fn close(&self) {
-        let Caches { providers, models, default_models, user_prompts, advisor } = &self.0.caches;
+        let Caches { providers, models, default_models, user_prompts, advisor, debug } = &self.0.caches;
         providers.close();
         models.close();
         default_models.close();
         user_prompts.close();
         advisor.close();
+        debug.close();
     }
 
     /// What happened in the cache of a kind.
@@ -198,6 +213,8 @@ impl Configs {
             ConfigKind::DefaultModel => caches.default_models.stats(),
             ConfigKind::UserPrompt => caches.user_prompts.stats(),
             ConfigKind::Advisor => caches.advisor.stats(),
+            // One cache for all of them.
+            ConfigKind::DebugAllowed | ConfigKind::DebugUser | ConfigKind::DebugChat => caches.debug.stats(),
             _ => Stats::default(),
         }
     }
@@ -217,7 +234,7 @@ impl Caches {
     fn new(store: &Arc<dyn ConfigStore>, settings: &ConfigSettings) -> Result<Self, InvalidPolicy> {
         let (of_providers, of_models, of_defaults) =
             (Arc::clone(store), Arc::clone(store), Arc::clone(store));
-        let (of_prompts, of_advisor) = (Arc::clone(store), Arc::clone(store));
+        let (of_prompts, of_advisor, of_debug) = (Arc::clone(store), Arc::clone(store), Arc::clone(store));
         Ok(Self {
             providers: Cache::new(settings.providers, move |()| providers(Arc::clone(&of_providers)))?
                 .stale_only_for(ConfigError::is_outage),
@@ -234,6 +251,8 @@ impl Caches {
             )?
             .stale_only_for(ConfigError::is_outage),
             advisor: Cache::new(settings.advisor, move |()| advisor(Arc::clone(&of_advisor)))?
+                .stale_only_for(ConfigError::is_outage),
+            debug: Cache::new(settings.debug, move |key| switch(Arc::clone(&of_debug), key))?
                 .stale_only_for(ConfigError::is_outage),
         })
     }
@@ -259,6 +278,12 @@ impl Caches {
                 Err(_) => self.user_prompts.invalidate_all(),
             },
             ConfigKind::Advisor => self.advisor.invalidate_all(),
+            kind @ (ConfigKind::DebugAllowed | ConfigKind::DebugUser | ConfigKind::DebugChat) => {
+                match ConfigKey::new(kind, invalidation.entity_id.clone()) {
+                    Ok(key) => self.debug.invalidate(&key),
+                    Err(_) => self.debug.invalidate_all(),
+                }
+            }
             _ => self.flush(),
         }
     }
@@ -269,6 +294,23 @@ impl Caches {
         self.default_models.invalidate_all();
         self.user_prompts.invalidate_all();
         self.advisor.invalidate_all();
+        self.debug.invalidate_all();
+    }
+}
+
+/// Upholds E1–E2: a change arrives as every other one of the configuration does.
+#[async_trait]
+impl DebugSwitches for Configs {
+    async fn allowed(&self) -> Result<Option<bool>, StoreError> {
+        self.switch(ConfigKey::debug_allowed()).await
+    }
+
+    async fn of_user(&self, user: &UserId) -> Result<Option<bool>, StoreError> {
+        self.switch(ConfigKey::debug_user(user)).await
+    }
+
+    async fn of_chat(&self, chat: ChatId) -> Result<Option<bool>, StoreError> {
+        self.switch(ConfigKey::debug_chat(chat)).await
     }
 }
 
@@ -392,6 +434,11 @@ async fn user_prompt(store: Arc<dyn ConfigStore>, user: UserId) -> Result<Option
 async fn advisor(store: Arc<dyn ConfigStore>) -> Result<Option<AdvisorSettings>, ConfigError> {
     let row = store.config(&ConfigKey::advisor()).await?;
     Ok(Some(row.as_ref().map(AdvisorSettings::from_row).transpose()?.unwrap_or_default()))
+}
+
+async fn switch(store: Arc<dyn ConfigStore>, key: ConfigKey) -> Result<Option<bool>, ConfigError> {
+    let Some(row) = store.config(&key).await? else { return Ok(None) };
+    Ok(Some(row.value.decode().map_err(|error| InvalidConfig::undecoded(&row.key, &error))?))
 }
 
 fn text(row: &ConfigRow) -> Result<String, InvalidConfig> {

@@ -12,7 +12,7 @@ use chatwright_core::port::timing::{
 use chatwright_core::port::{AttemptEnd, Event, LedgerEnd, Observer, Purpose};
 use chatwright_core::record::StopReason;
 use chatwright_core::tool::CallKey;
-use chatwright_core::{ChatId, Gen, MessageId, OpId, Uuid};
+use chatwright_core::{ChatId, Gen, MessageId, OpId, Seq, Uuid};
 use tokio::time::Instant;
 
 use crate::Subject;
@@ -95,7 +95,10 @@ fn each_event(chat: ChatId, tell: &mut dyn FnMut(&Event<'_>)) {
             let (end, estimated) = (LedgerEnd::Failed, true);
             tell(&Event::RequestEnded { chat, model, purpose, end, usage, estimated });
         }
-        tell(&Event::StepStored { chat, model });
+        let (answer, from) = (Seq::new(number), Seq::new(1));
+        tell(&Event::StepStored { chat, r#gen, answer, model });
+        tell(&Event::HistoryCut { chat, from, at: answer });
+        tell(&Event::ChatArchived { chat, at: answer });
         tell(&Event::CompactionEnded { chat, model, result: CompactionResult::Timeout });
         tell(&Event::ToolRefused { chat, model, name: Some(text) });
         tell(&Event::ToolRefused { chat, model, name: None });

@@ -1,5 +1,5 @@
 //! What an operator and users configure: which providers and models there are, which model is the default, what a user wants
-//! every model to know, and the advisor. Rows of a [`ConfigStore`](crate::port::ConfigStore).
+//! every model to know, the advisor, and what is recorded. Rows of a [`ConfigStore`](crate::port::ConfigStore).
 //!
 //! ```
 //! use chatwright_core::config::{ConfigKey, ConfigRow, Configured, ModelConfig, ProviderConfig};
@@ -26,7 +26,7 @@ use serde_json::Value;
 use crate::model::EffortPolicy;
 use crate::money::Prices;
 use crate::text::{OrganizationId, TooLarge, UserId};
-use crate::{Json, limits};
+use crate::{ChatId, Json, limits};
 
 /// What a row of the configuration is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,12 +43,26 @@ pub enum ConfigKind {
     UserPrompt,
     /// Settings of the advisor, as lenient JSON. There is one row, and its id is empty.
     Advisor,
+    /// Whether users and chats may have recorded what is said to models: a JSON boolean. There is one row, and its id is empty.
+    DebugAllowed,
+    /// Whether the chats of a user are recorded: a JSON boolean. The id is the user's.
+    DebugUser,
+    /// Whether a chat is recorded, whatever its user wants for the others: a JSON boolean. The id is the chat's.
+    DebugChat,
 }
 
 impl ConfigKind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Provider, Self::Model, Self::DefaultModel, Self::UserPrompt, Self::Advisor];
+    pub const ALL: [Self; 8] = [
+        Self::Provider,
+        Self::Model,
+        Self::DefaultModel,
+        Self::UserPrompt,
+        Self::Advisor,
+        Self::DebugAllowed,
+        Self::DebugUser,
+        Self::DebugChat,
+    ];
 
     /// Its name in storage and on the bus.
     pub fn as_str(self) -> &'static str {
@@ -58,6 +72,9 @@ impl ConfigKind {
             Self::DefaultModel => "default_model",
             Self::UserPrompt => "user_prompt",
             Self::Advisor => "advisor_config",
+            Self::DebugAllowed => "debug_allowed",
+            Self::DebugUser => "debug_user",
+            Self::DebugChat => "debug_chat",
         }
     }
 
@@ -121,6 +138,21 @@ impl ConfigKey {
     /// The settings of the advisor.
     pub fn advisor() -> Self {
         Self { kind: ConfigKind::Advisor, id: "".into() }
+    }
+
+    /// Whether users and chats may have recorded what is said to models.
+    pub fn debug_allowed() -> Self {
+        Self { kind: ConfigKind::DebugAllowed, id: "".into() }
+    }
+
+    /// Whether the chats of a user are recorded.
+    pub fn debug_user(user: &UserId) -> Self {
+        Self { kind: ConfigKind::DebugUser, id: user.as_str().into() }
+    }
+
+    /// Whether a chat is recorded.
+    pub fn debug_chat(chat: ChatId) -> Self {
+        Self { kind: ConfigKind::DebugChat, id: chat.to_string().into() }
     }
 
     /// The kind.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use chatwright_core::accumulator::Accumulator;
 use chatwright_core::head::Index;
-use chatwright_core::model::{ModelId, Usage};
+use chatwright_core::model::{CallScope, ModelId, Usage};
 use chatwright_core::money::{Amount, Prices};
 use chatwright_core::port::timing::LedgerTask;
 use chatwright_core::port::{
@@ -58,6 +58,14 @@ pub(crate) struct Request<'a> {
     pub(crate) chosen: &'a Chosen,
     /// About how many tokens its prompt has.
     pub(crate) prompt: u64,
+}
+
+/// What a call for a chat is part of.
+pub(crate) fn scope(chat: ChatId, index: &Index, purpose: Purpose) -> CallScope {
+    let mut scope = CallScope::new(chat, index.owner.clone(), purpose);
+    (scope.root, scope.parent) = (index.root, index.parent);
+    scope.organization.clone_from(&index.organization);
+    scope
 }
 
 impl Meter {

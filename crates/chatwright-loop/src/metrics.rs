@@ -344,7 +344,7 @@ mod tests {
 
     use ::metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder};
     use chatwright_core::port::timing::LedgerTask;
-    use chatwright_core::{ChatId, Uuid};
+    use chatwright_core::{ChatId, Gen, Seq, Uuid};
     use parking_lot::Mutex;
 
     use super::*;
@@ -379,7 +379,8 @@ mod tests {
         ::metrics::with_local_recorder(&keys, || {
             for n in 0..2 * MODELS_MAX {
                 let model = ModelId { provider: "p".into(), model: format!("m{n}").into() };
-                metrics.observe(&Event::StepStored { chat: chat(), model: &model });
+                let (r#gen, answer) = (Gen::new(1), Seq::new(1));
+                metrics.observe(&Event::StepStored { chat: chat(), r#gen, answer, model: &model });
             }
         });
         let keys = keys.0.into_inner();

@@ -18,7 +18,7 @@ use crate::advisor::text_of;
 use crate::blobs::cut;
 use crate::deps::Deps;
 use crate::feed::Failed;
-use crate::meter::{Meter, Request};
+use crate::meter::{Meter, Request, scope};
 use crate::tokens;
 
 /// Titles that a model writes.
@@ -80,6 +80,9 @@ async fn write(
     call.max_output_tokens =
         Some(call.max_output_tokens.map_or(OUTPUT_TOKENS_MAX, |max| max.min(OUTPUT_TOKENS_MAX)));
     call.parallel_tool_calls = None;
+    let mut scope = scope(chat, index, Purpose::Title);
+    (scope.turn, scope.tip) = (known.state.turn_from, Some(known.head.last_seq));
+    call.scope = Some(Arc::new(scope));
     let gate = deps.gates.gate(&chosen.model.account());
     if gate.pass(chat.as_uuid().as_u64_pair().1, settings.within).await.is_err() {
         return Err("its provider tells others to wait".into());

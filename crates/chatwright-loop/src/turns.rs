@@ -2,7 +2,7 @@ use chatwright_core::head::{Compact, Status};
 use chatwright_core::port::Event;
 use chatwright_core::port::timing::ChatKind;
 use chatwright_core::record::{Body, StopReason};
-use chatwright_core::{Head, OpId, Record};
+use chatwright_core::{Head, OpId, Record, Seq};
 use chatwright_engine::Chat;
 
 use crate::deps::Deps;
@@ -14,6 +14,10 @@ pub(crate) struct Turns {
     pub(crate) ended: Option<TurnEnd>,
     /// Another one began.
     pub(crate) began: bool,
+    /// From where on history was cut, and where that is said.
+    cut: Option<(Seq, Seq)>,
+    /// The chat was archived, and where that is said.
+    archived: Option<Seq>,
     /// What ended with it was no turn: a summary that was asked for at rest.
     rested: bool,
 }
@@ -33,8 +37,7 @@ impl Turns {
         records.iter().for_each(|record| turns.take(record));
         let ran = before
             .is_some_and(|chat| !matches!(chat.state.status, Status::Waiting | Status::Error) && !rested);
-        let cut = || records.iter().any(|record| record.kind.name() == "history.cut");
-        if turns.began && turns.ended.is_none() && ran && cut() {
+        if turns.began && turns.ended.is_none() && ran && turns.cut.is_some() {
             turns.ended = Some(TurnEnd::Abandoned);
         }
         turns
@@ -54,6 +57,12 @@ impl Turns {
             }
             "chat.error" if !self.rested => self.ended = Some(TurnEnd::Failed),
             "message.user" => self.began = true,
+            "history.cut" => {
+                if let Ok(Body::HistoryCut(cut)) = record.open().map(|entry| entry.body) {
+                    self.cut = Some((cut.from, record.seq));
+                }
+            }
+            "chat.archived" => self.archived = Some(record.seq),
             _ => {}
         }
     }
@@ -68,6 +77,12 @@ impl Turns {
             Some(TurnEnd::Failed) => deps.observe(&Event::TurnEnded { chat, reason: None, kind }),
             Some(TurnEnd::Abandoned) => deps.observe(&Event::TurnAbandoned { chat, kind }),
             None => {}
+        }
+        if let Some((from, at)) = self.cut {
+            deps.observe(&Event::HistoryCut { chat, from, at });
+        }
+        if let Some(at) = self.archived {
+            deps.observe(&Event::ChatArchived { chat, at });
         }
         if self.began {
             deps.observe(&Event::TurnStarted { chat, op, kind });

@@ -7,7 +7,7 @@ use super::{LedgerEnd, Purpose};
 use crate::model::{FinishReason, ModelId, Usage};
 use crate::record::{RetryEvent, StopReason};
 use crate::tool::CallKey;
-use crate::{ChatId, Gen, OpId};
+use crate::{ChatId, Gen, OpId, Seq};
 
 /// Is told what happens. Metrics and recorders stand on it.
 ///
@@ -48,6 +48,22 @@ pub enum Event<'a> {
         chat: ChatId,
         /// Which chats it is one of.
         kind: ChatKind,
+    },
+    /// A message was edited: history that came after it counts no more.
+    HistoryCut {
+        /// The chat.
+        chat: ChatId,
+        /// The first record that counts no more.
+        from: Seq,
+        /// The record that says so: what stands behind it counts.
+        at: Seq,
+    },
+    /// A chat was archived.
+    ChatArchived {
+        /// The chat.
+        chat: ChatId,
+        /// The record that says so.
+        at: Seq,
     },
     /// A turn came to its end, and this process has held its chat from its beginning.
     TurnTimed {
@@ -121,6 +137,10 @@ pub enum Event<'a> {
     StepStored {
         /// The chat.
         chat: ChatId,
+        /// The gen in which it was given.
+        r#gen: Gen,
+        /// Where it stands.
+        answer: Seq,
         /// The model that gave it.
         model: &'a ModelId,
     },

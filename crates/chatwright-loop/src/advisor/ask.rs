@@ -12,7 +12,7 @@ use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{FinishReason, Message, ModelCall, Role};
 use chatwright_core::port::{Event, LedgerEnd, Purpose, Tool};
 use chatwright_core::tool::{ToolCall, ToolSpec};
-use chatwright_core::{Cancel, ChatId, Gen};
+use chatwright_core::{Cancel, ChatId, Gen, Seq};
 use chatwright_engine::calls;
 use chatwright_retry::{Decision, Policy, decide};
 use futures::StreamExt;
@@ -23,7 +23,7 @@ use super::handoff::hand_off;
 use super::{QUESTION_SCALARS_MAX, Terms, Told, WITHIN, spec};
 use crate::deps::{Deps, soon};
 use crate::failure;
-use crate::meter::{Meter, Request};
+use crate::meter::{Meter, Request, scope};
 use crate::models::Chosen;
 use crate::tokens;
 
@@ -40,6 +40,8 @@ pub(crate) struct Advisor {
     pub(crate) used: u32,
     pub(crate) chat: ChatId,
     pub(crate) r#gen: Gen,
+    /// The message with which the turn began.
+    pub(crate) turn: Option<Seq>,
     pub(crate) index: Index,
     /// The model of the chat.
     pub(crate) own: Option<Box<str>>,
@@ -91,7 +93,11 @@ impl Advisor {
         loop {
             let passed = bounds.before(gate.pass(past.seed, WITHIN)).await?;
             passed.map_err(|_| Ended::Failed("The provider wants everybody to wait.".to_owned()))?;
-            let verdict = match self.attempt(&chosen, call.clone(), &mut bounds).await? {
+            let mut call = call.clone();
+            let mut scope = scope(self.chat, &self.index, Purpose::Advisor);
+            (scope.r#gen, scope.turn, scope.attempt) = (Some(self.r#gen), self.turn, past.failures + 1);
+            call.scope = Some(Arc::new(scope));
+            let verdict = match self.attempt(&chosen, call, &mut bounds).await? {
                 Ok(told) => return Ok(told),
                 Err(verdict) => verdict,
             };

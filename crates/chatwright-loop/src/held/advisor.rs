@@ -94,6 +94,7 @@ impl Held {
             used: advisor::uses(&self.history),
             chat: self.id,
             r#gen: open.r#gen,
+            turn: self.chat.state.turn_from,
             index: self.chat.head.index.clone(),
             own: self.chat.state.model.clone(),
             seen,

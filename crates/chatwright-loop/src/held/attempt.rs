@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chatwright_core::Seq;
 use chatwright_core::accumulator::{Accumulator, End};
 use chatwright_core::content::Part;
 use chatwright_core::error::{
@@ -11,7 +12,7 @@ use chatwright_core::head::{OpenGen, UnitKind};
 use chatwright_core::model::{FinishReason, ModelCall, ModelId, ModelPart, Usage};
 use chatwright_core::port::timing::{CompactionResult, Stage};
 use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LedgerEnd, LiveLog, Purpose};
-use chatwright_engine::{Answer, Compacted, Report, Stopped, Work};
+use chatwright_engine::{Answer, Compacted, Item, Report, Stopped, Work};
 use chatwright_retry::Gate;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
@@ -20,7 +21,7 @@ use tracing::Instrument;
 use super::{Drain, Held, Look};
 use crate::blobs::{Aside, Keeper};
 use crate::failure;
-use crate::meter::{Meter, Request};
+use crate::meter::{Meter, Request, scope};
 use crate::models::{Chosen, NoModel};
 use crate::preview::Preview;
 use crate::tokens;
@@ -287,7 +288,7 @@ impl Held {
         let own = user_prompt.as_ref().map(|prompt| prompt.as_str());
         let prompt = self.prompt(open, own).await?;
         let messages = prompt.messages().len();
-        let (call, tokens) = if open.kind == UnitKind::Compaction {
+        let (mut call, tokens) = if open.kind == UnitKind::Compaction {
             let call = self.summary_call(prompt.into_messages(), &asked.chosen, asked.is_own);
             let tokens = tokens::of_bytes(tokens::bytes_of(&call.prompt));
             (call, tokens)
@@ -307,12 +308,27 @@ impl Held {
         let index = self.chat.head.index.clone();
         let (chat, r#gen, chosen, purpose) = (self.id, Some(open.r#gen), &asked.chosen, purpose(open));
         let (model, bytes) = (&chosen.model.id(), self.prompt_bytes());
+        let mut scope = scope(self.id, &index, purpose);
+        (scope.turn, scope.tip, scope.r#gen) = (self.chat.state.turn_from, self.tip(), r#gen);
+        scope.attempt = self.chat.state.failures.saturating_add(1);
+        call.scope = Some(Arc::new(scope));
         deps.observe(&Event::PromptBuilt { chat, model, purpose, messages, bytes });
         let request = Request { purpose, chat, r#gen, index: &index, chosen, prompt: tokens };
         let opened = self.meanwhile(open, Meter::open(&deps, request)).await?;
         let meter = opened.map_err(|error| Streamed::Failed(Box::new(failure::no_ledger(&error))))?;
         asked.meter = Some(meter);
         Ok(call)
+    }
+
+    /// The last record of history.
+    fn tip(&self) -> Option<Seq> {
+        self.history.items().last().map(|(seq, _)| *seq)
+    }
+
+    /// Where the last answer stands.
+    fn last_answer(&self) -> Option<Seq> {
+        let answer = |(seq, item): &(Seq, Item)| matches!(item, Item::Assistant(_)).then_some(*seq);
+        self.history.items().iter().rev().find_map(answer)
     }
 
     /// Whether there is to be a summary before a prompt of so many tokens.
@@ -473,7 +489,9 @@ impl Held {
         self.observe_end(open, end, answer.usage());
         let (chat, model) = (self.id, &model);
         if let (true, Some(refused)) = (landed, refused) {
-            deps.observe(&Event::StepStored { chat, model });
+            if let Some(answer) = self.last_answer() {
+                deps.observe(&Event::StepStored { chat, r#gen: open.r#gen, answer, model });
+            }
             for name in refused {
                 deps.observe(&Event::ToolRefused { chat, model, name });
             }

@@ -1,0 +1,254 @@
+//! What is done on the way of a chat: look whether it is recorded, and queue what is new in a call.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use chatwright_core::ChatId;
+use chatwright_core::debug::DebugStatus;
+use chatwright_core::history::Grown;
+use chatwright_core::model::{
+    CallScope, Message, ModelCall, ModelId, ResponseFormat, ToolChoice, ToolDefinition,
+};
+use chatwright_core::port::{AttemptEnd, Event, Purpose};
+use chatwright_core::record::StopReason;
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::job::{Began, CallNumber, Job, Prompt, Tools};
+
+/// Most chats whose last calls are remembered.
+const LANES_MAX: usize = 16_384;
+/// What a call takes beside its prompt.
+const CALL_BYTES: usize = 1_024;
+
+/// What the last calls of chats were like, so that only what is new has to be copied.
+#[derive(Default)]
+pub(super) struct Lanes(HashMap<ChatId, [Lane; Purpose::ALL.len()]>);
+
+#[derive(Default)]
+struct Lane {
+    grown: Option<Grown>,
+    tools: Option<Arc<[ToolDefinition]>>,
+}
+
+fn place(purpose: Purpose) -> usize {
+    Purpose::ALL.iter().position(|one| *one == purpose).unwrap_or(0)
+}
+
+impl Shared {
+    /// Queues what a call asks. Nothing: it is not recorded.
+    pub(super) fn begin(&self, call: &ModelCall, model: impl FnOnce() -> ModelId) -> Option<CallNumber> {
+        let scope = call.scope.as_ref()?;
+        // What is not known yet is found out behind the back of the chat.
+        if self.service.is_enabled_now(Some(&scope.owner), scope.chat) == Some(false) {
+            return None;
+        }
+        let number = CallNumber(self.calls.fetch_add(1, Ordering::Relaxed));
+        let mut grant = self.budget.nothing();
+        let mut lanes = self.lanes.lock();
+        if lanes.0.len() >= LANES_MAX {
+            lanes.0.clear();
+        }
+        let lane = &mut lanes.0.entry(scope.chat).or_default()[place(scope.purpose)];
+        let mut room = |messages: &[Message]| grant.grow(CALL_BYTES + weight(messages));
+        let since = lane.grown.and_then(|since| Some((since, call.prompt.since(since)?)));
+        let grown = call.prompt.grown();
+        let prompt = match since {
+            Some((since, messages)) if room(messages) => {
+                Prompt::More { since, messages: messages.to_vec(), grown }
+            }
+            // Nobody extends what was made for one call. What is extended would be copied if a clone were held.
+            None if scope.purpose != Purpose::Turn && room(&call.prompt) => {
+                Prompt::Shared(call.prompt.clone())
+            }
+            None if scope.purpose == Purpose::Turn && room(&call.prompt) => {
+                Prompt::Copied(call.prompt.to_vec(), grown)
+            }
+            _ => Prompt::Dropped,
+        };
+        lane.grown = match prompt {
+            Prompt::Copied(..) | Prompt::More { .. } => Some(grown),
+            _ => None,
+        };
+        let tools = match &lane.tools {
+            Some(tools) if **tools == *call.tools => Tools::Same,
+            _ => {
+                let tools: Arc<[ToolDefinition]> = call.tools.clone().into();
+                lane.tools = Some(Arc::clone(&tools));
+                Tools::New(tools)
+            }
+        };
+        drop(lanes);
+        let began = Began {
+            call: number,
+            scope: Arc::clone(scope),
+            model: model(),
+            at: self.service.now(),
+            prompt,
+            tools,
+            settings: settings(call),
+            _grant: grant,
+        };
+        if !self.queue(Job::Began(Box::new(began))) {
+            self.forget(scope);
+            return None;
+        }
+        self.stats.recorded.fetch_add(1, Ordering::Relaxed);
+        Some(number)
+    }
+
+    /// Puts a job into the queue, if there is room.
+    pub(super) fn queue(&self, job: Job) -> bool {
+        let queued = self.queue.try_send(job).is_ok();
+        if !queued {
+            self.stats.dropped.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!("chatwright_debug_dropped_total").increment(1);
+        }
+        queued
+    }
+
+    /// The next call of this kind is copied whole.
+    pub(super) fn forget(&self, scope: &CallScope) {
+        if let Some(lanes) = self.lanes.lock().0.get_mut(&scope.chat) {
+            lanes[place(scope.purpose)] = Lane::default();
+        }
+    }
+
+    /// The next calls of all chats are copied whole.
+    pub(super) fn forget_all(&self) {
+        self.lanes.lock().0.values_mut().for_each(|lanes| *lanes = Default::default());
+    }
+
+    pub(super) fn observe(&self, event: &Event<'_>) {
+        let job = match *event {
+            Event::StepStored { chat, r#gen, answer, .. } => Job::Stored { chat, r#gen, answer },
+            Event::AttemptEnded { chat, r#gen, end, .. } => {
+                let (status, why) = match end {
+                    AttemptEnd::Finished(_) => (DebugStatus::Completed, None),
+                    AttemptEnd::Failed(kind) => (DebugStatus::Error, Some(kind.into())),
+                    _ => (DebugStatus::Interrupted, None),
+                };
+                Job::Judged { chat, r#gen, status, why }
+            }
+            Event::TurnEnded { chat, reason, .. } => Job::TurnEnded {
+                chat,
+                status: match reason {
+                    None => DebugStatus::Error,
+                    Some(StopReason::Interrupted) => DebugStatus::Interrupted,
+                    Some(_) => DebugStatus::Completed,
+                },
+            },
+            Event::TurnAbandoned { chat, .. } => Job::TurnEnded { chat, status: DebugStatus::Interrupted },
+            Event::ActivityChanged { chat, to: None, .. } => Job::Released { chat },
+            // These are told also for chats that this process has never recorded: another one may have.
+            Event::HistoryCut { chat, from, at } => {
+                let now = self.service.now();
+                return drop(self.queue(Job::Cut { chat, from, at, now }));
+            }
+            Event::ChatArchived { chat, at } => {
+                let now = self.service.now();
+                return drop(self.queue(Job::Archived { chat, at, now }));
+            }
+            _ => return,
+        };
+        let chat = match job {
+            Job::Stored { chat, .. }
+            | Job::Judged { chat, .. }
+            | Job::TurnEnded { chat, .. }
+            | Job::Released { chat } => chat,
+            _ => return,
+        };
+        // The writer forgets what it knows of a chat whose turn is over: the next call begins anew.
+        let is_over = matches!(job, Job::TurnEnded { .. } | Job::Released { .. });
+        let mut lanes = self.lanes.lock();
+        // Whatever was recorded has lanes.
+        let known = if is_over { lanes.0.remove(&chat).is_some() } else { lanes.0.contains_key(&chat) };
+        drop(lanes);
+        if known {
+            self.queue(job);
+        }
+    }
+}
+
+/// About how many bytes messages have.
+fn weight(messages: &[Message]) -> usize {
+    use chatwright_core::content::{FileData, Output, Part};
+    let part = |part: &Part| {
+        96 + match part {
+            Part::Text { text, .. } | Part::Reasoning { text, .. } => text.len(),
+            Part::ToolCall { input, .. } => input.len(),
+            Part::ToolResult { output, .. } => match output {
+                Output::Text { text } | Output::Error { text } => text.len(),
+                Output::Media { data: FileData::Base64(data), .. } => data.len(),
+                _ => 64,
+            },
+            Part::File { data: FileData::Base64(data), .. } => data.len(),
+            _ => 256,
+        }
+    };
+    messages.iter().map(|message| 64 + message.content.iter().map(part).sum::<usize>()).sum()
+}
+
+/// What is asked for beside prompt and tools.
+fn settings(call: &ModelCall) -> Vec<(&'static str, Value)> {
+    let ModelCall {
+        prompt: _,
+        tools: _,
+        tool_choice,
+        parallel_tool_calls,
+        reasoning_effort,
+        thinking_budget,
+        response_format,
+        max_output_tokens,
+        temperature,
+        top_p,
+        top_k,
+        presence_penalty,
+        frequency_penalty,
+        stop_sequences,
+        seed,
+        provider_options,
+        transport,
+        ..
+    } = call;
+    let mut settings = Vec::new();
+    let mut set = |name, value: Option<Value>| settings.extend(value.map(|value| (name, value)));
+    set(
+        "tool_choice",
+        tool_choice.as_ref().map(|choice| match choice {
+            ToolChoice::None => "none".into(),
+            ToolChoice::Auto => "auto".into(),
+            ToolChoice::Required => "required".into(),
+            ToolChoice::Tool(name) => json!({ "tool": name }),
+        }),
+    );
+    set("parallel_tool_calls", parallel_tool_calls.map(Into::into));
+    set("reasoning_effort", reasoning_effort.and_then(|effort| serde_json::to_value(effort).ok()));
+    set("thinking_budget", thinking_budget.map(Into::into));
+    set(
+        "response_format",
+        response_format.as_ref().and_then(|format| match format {
+            ResponseFormat::Json => Some("json".into()),
+            ResponseFormat::Schema { name, schema, strict, .. } => {
+                Some(json!({ "name": name, "schema": schema, "strict": strict }))
+            }
+            _ => None,
+        }),
+    );
+    set("max_output_tokens", max_output_tokens.map(Into::into));
+    set("temperature", temperature.map(Into::into));
+    set("top_p", top_p.map(Into::into));
+    set("top_k", top_k.map(Into::into));
+    set("presence_penalty", presence_penalty.map(Into::into));
+    set("frequency_penalty", frequency_penalty.map(Into::into));
+    set("stop_sequences", (!stop_sequences.is_empty()).then(|| stop_sequences.clone().into()));
+    set("seed", seed.map(Into::into));
+    set("provider_options", (!provider_options.is_empty()).then(|| json!(provider_options)));
+    set(
+        "headers",
+        (!transport.headers.0.is_empty())
+            .then(|| transport.headers.0.iter().map(|(name, _)| Value::from(&**name)).collect()),
+    );
+    settings
+}

@@ -1,0 +1,245 @@
+//! What goes over HTTP, as far as there is room for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use chatwright_core::port::{HttpEnd, HttpExchange, HttpHeader, HttpObserver, HttpRequest, HttpResponse};
+use tokio::time::Instant;
+
+use super::Shared;
+use super::budget::Grant;
+use super::job::{CallNumber, Job};
+
+/// A body, as far as there was room for it: its beginning and its end.
+pub(super) struct Body {
+    pub(super) head: Vec<u8>,
+    pub(super) tail: Vec<u8>,
+    /// How many bytes went over the wire.
+    pub(super) bytes: u64,
+    /// Most bytes of each of the two.
+    head_max: usize,
+    tail_max: usize,
+    /// Where in the tail its oldest byte is.
+    turn: usize,
+    grant: Grant,
+}
+
+impl Body {
+    fn new(max: usize, grant: Grant) -> Self {
+        Self {
+            head: Vec::new(),
+            tail: Vec::new(),
+            bytes: 0,
+            head_max: max / 2,
+            tail_max: max / 2,
+            turn: 0,
+            grant,
+        }
+    }
+
+    fn push(&mut self, mut bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        let taken = (self.head_max - self.head.len()).min(bytes.len());
+        if taken > 0 {
+            if self.has_room(taken) {
+                self.head.extend_from_slice(&bytes[..taken]);
+                bytes = &bytes[taken..];
+            } else {
+                self.head_max = self.head.len();
+            }
+        }
+        // Of what does not fit any more the end is kept.
+        let skipped = bytes.len().saturating_sub(self.tail_max);
+        bytes = &bytes[skipped..];
+        let grows = (self.tail_max - self.tail.len()).min(bytes.len());
+        if grows > 0 {
+            if self.has_room(grows) {
+                self.tail.extend_from_slice(&bytes[..grows]);
+                bytes = &bytes[grows..];
+            } else {
+                self.tail_max = self.tail.len();
+            }
+        }
+        if self.tail.is_empty() {
+            return;
+        }
+        bytes = &bytes[bytes.len().saturating_sub(self.tail.len())..];
+        for byte in bytes {
+            self.tail[self.turn] = *byte;
+            self.turn = (self.turn + 1) % self.tail.len();
+        }
+    }
+
+    fn has_room(&mut self, bytes: usize) -> bool {
+        const GRANT_BYTES: usize = 8 * 1024;
+        let needed = 2 * (self.head.len() + self.tail.len() + bytes);
+        needed <= self.grant.bytes() || self.grant.grow((needed - self.grant.bytes()).max(GRANT_BYTES))
+    }
+
+    /// Puts the end in its order.
+    fn settle(mut self) -> Self {
+        self.tail.rotate_left(self.turn);
+        self.turn = 0;
+        self
+    }
+
+    /// How many bytes are between the two.
+    pub(super) fn dropped(&self) -> u64 {
+        self.bytes - (self.head.len() + self.tail.len()) as u64
+    }
+}
+
+/// A request as it was sent.
+pub(super) struct Sent {
+    pub(super) method: Box<str>,
+    pub(super) url: Box<str>,
+    pub(super) headers: Vec<HttpHeader>,
+    pub(super) body: Body,
+}
+
+/// What came back.
+pub(super) struct Received {
+    /// The status and the headers, if there were any, and how long after the request.
+    pub(super) head: Option<(u16, Vec<HttpHeader>, Duration)>,
+    pub(super) body: Body,
+    pub(super) end: &'static str,
+    pub(super) error: Option<String>,
+    pub(super) took: Duration,
+}
+
+/// Sees the exchanges of one call.
+pub(super) struct Http {
+    shared: Arc<Shared>,
+    call: CallNumber,
+    count: AtomicU32,
+    /// Whoever else wants to see them.
+    other: Option<Arc<dyn HttpObserver>>,
+}
+
+struct Seen {
+    shared: Arc<Shared>,
+    call: CallNumber,
+    number: u32,
+    began: Instant,
+    head: Option<(u16, Vec<HttpHeader>, Duration)>,
+    body: Option<Body>,
+    other: Option<Box<dyn HttpExchange>>,
+}
+
+impl Http {
+    pub(super) fn new(shared: Arc<Shared>, call: CallNumber, other: Option<Arc<dyn HttpObserver>>) -> Self {
+        Self { shared, call, count: AtomicU32::new(0), other }
+    }
+}
+
+impl HttpObserver for Http {
+    fn request(&self, request: &HttpRequest<'_>) -> Box<dyn HttpExchange> {
+        let other = self.other.as_ref().map(|other| other.request(request));
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let settings = &self.shared.settings;
+        let mut body = Body::new(settings.request_bytes_max, self.shared.budget.nothing());
+        // Headers are few and short; what is long in them is cut later.
+        body.push(request.body.as_bytes());
+        let sent = Sent {
+            method: request.method.into(),
+            url: request.url.into(),
+            headers: request.headers.to_vec(),
+            body: body.settle(),
+        };
+        self.shared.queue(Job::Sent { call: self.call, number, sent: Box::new(sent) });
+        let body = Body::new(settings.response_bytes_max, self.shared.budget.nothing());
+        Box::new(Seen {
+            shared: Arc::clone(&self.shared),
+            call: self.call,
+            number,
+            began: Instant::now(),
+            head: None,
+            body: Some(body),
+            other,
+        })
+    }
+}
+
+impl HttpExchange for Seen {
+    fn response(&mut self, response: &HttpResponse<'_>) {
+        if let Some(other) = &mut self.other {
+            other.response(response);
+        }
+        self.head = Some((response.status, response.headers.to_vec(), self.began.elapsed()));
+    }
+
+    fn body(&mut self, bytes: &[u8]) {
+        if let Some(other) = &mut self.other {
+            other.body(bytes);
+        }
+        if let Some(body) = &mut self.body {
+            body.push(bytes);
+        }
+    }
+
+    fn end(mut self: Box<Self>, end: HttpEnd<'_>) {
+        if let Some(other) = self.other.take() {
+            other.end(end);
+        }
+        let (end, error) = match end {
+            HttpEnd::Complete => ("complete", None),
+            // Its words may be a server's: they are read without secrets later.
+            HttpEnd::Failed(failure) => {
+                let words = failure.message.as_deref().map_or_else(String::new, |words| format!(": {words}"));
+                ("failed", Some(format!("{failure}{words}")))
+            }
+            _ => ("abandoned", None),
+        };
+        self.tell(end, error);
+    }
+}
+
+impl Seen {
+    fn tell(&mut self, end: &'static str, error: Option<String>) {
+        let Some(body) = self.body.take() else { return };
+        let (head, took) = (self.head.take(), self.began.elapsed());
+        let received = Box::new(Received { head, body: body.settle(), end, error, took });
+        self.shared.queue(Job::Received { call: self.call, number: self.number, received });
+    }
+}
+
+impl Drop for Seen {
+    /// Whoever told of it forgot its end.
+    fn drop(&mut self) {
+        self.tell("abandoned", None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::budget::Budget;
+    use super::*;
+
+    fn kept(max: usize, pieces: &[&str]) -> (String, String, u64) {
+        let mut body = Body::new(max, Budget::new(1 << 20).nothing());
+        pieces.iter().for_each(|piece| body.push(piece.as_bytes()));
+        let body = body.settle();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&body.head), text(&body.tail), body.dropped())
+    }
+
+    #[test]
+    fn of_a_body_that_is_too_long_the_beginning_and_the_end_are_kept() {
+        let all = ("abcd".to_owned(), "efgh".to_owned(), 0);
+        assert_eq!(kept(8, &["abcdefgh"]), all);
+        assert_eq!(kept(8, &["abc", "", "de", "fgh"]), all);
+        let cut = ("abcd".to_owned(), "wxyz".to_owned(), 18);
+        assert_eq!(kept(8, &["abcdefghijklmnopqrstuvwxyz"]), cut);
+        assert_eq!(kept(8, &["ab", "cdefghij", "klmnopqrstuvw", "xyz"]), cut);
+        assert_eq!(kept(8, &["abcdefg", "hij"]), ("abcd".to_owned(), "ghij".to_owned(), 2));
+        assert_eq!(kept(8, &["ab"]), ("ab".to_owned(), String::new(), 0));
+    }
+
+    #[test]
+    fn without_room_the_length_is_known_all_the_same() {
+        let mut body = Body::new(8, Budget::new(0).nothing());
+        body.push(b"abcdefghijk");
+        assert_eq!((body.head.len(), body.tail.len(), body.bytes, body.dropped()), (0, 0, 11, 11));
+    }
+}
