@@ -161,8 +161,15 @@ impl DebugRun {
         }
     }
 
-    /// Changes it as D3 to D5 of [`DebugStore`](crate::port::DebugStore) say. `false`: nothing is changed, because it is further than
-    /// the change would take it.
+    /// As a store writes a new one: it has an end iff it has ended, by default when something last happened to it.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        self.finished_at = settled(self.status, self.finished_at, self.updated_at);
+        self
+    }
+
+    /// Changes it as D1, D3 and D5 of [`DebugStore`](crate::port::DebugStore) say. `false`: nothing is changed, because it is further
+    /// than the change would take it.
     pub fn apply(&mut self, change: &RunChange, now: Timestamp) -> bool {
         let RunChange { status, finished_at, turn, tip, model, summary } = change;
         if status.is_some_and(|status| status < self.status) {
@@ -246,7 +253,14 @@ impl DebugStep {
         }
     }
 
-    /// Changes it as D3 to D5 of [`DebugStore`](crate::port::DebugStore) say. `false`: nothing is changed, because it is further than
+    /// As a store writes a new one: it has an end iff it has ended, by default when something last happened to it.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        self.finished_at = settled(self.status, self.finished_at, self.updated_at);
+        self
+    }
+
+    /// Changes it as D3 and D5 of [`DebugStore`](crate::port::DebugStore) say. `false`: nothing is changed, because it is further than
     /// the change would take it.
     pub fn apply(&mut self, change: &StepChange, now: Timestamp) -> bool {
         let StepChange { status, finished_at, model, tip, answer, .. } = change;
@@ -271,12 +285,22 @@ impl DebugStep {
         true
     }
 
+    /// How many bytes its JSON values have.
+    pub fn bytes(&self) -> usize {
+        let Self { usage, error, metadata, request, response, attempts, .. } = self;
+        [usage, error, metadata, request, response, attempts].into_iter().flatten().map(Json::len).sum()
+    }
+
     /// Without what was asked, what was answered and the attempts at it.
     #[must_use]
     pub fn outline(mut self) -> Self {
         (self.request, self.response, self.attempts) = (None, None, None);
         self
     }
+}
+
+fn settled(status: DebugStatus, end: Option<Timestamp>, updated_at: Timestamp) -> Option<Timestamp> {
+    status.is_terminal().then(|| end.unwrap_or(updated_at))
 }
 
 fn keep<T: Clone>(old: &mut Option<T>, new: Option<&T>) {
@@ -354,7 +378,6 @@ pub struct StepChange {
 
 /// One write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum DebugWrite {
     /// A run begins.
     CreateRun(Box<DebugRun>),
@@ -369,9 +392,9 @@ pub enum DebugWrite {
         /// When.
         now: Timestamp,
     },
-    /// A step begins. Its run is touched.
+    /// A step begins. Something happens to its run, at the step's `updated_at`.
     CreateStep(Box<DebugStep>),
-    /// A step changes. Its run is touched.
+    /// A step changes. Something happens to its run as well, also if that has ended.
     UpdateStep {
         /// Its chat.
         chat: ChatId,
@@ -384,7 +407,7 @@ pub enum DebugWrite {
         /// When.
         now: Timestamp,
     },
-    /// The process that writes a run, and a step of it, is alive.
+    /// The process that writes a run, and a step of it, is alive. A step that has ended stays as it is.
     Touch {
         /// Their chat.
         chat: ChatId,
@@ -395,7 +418,7 @@ pub enum DebugWrite {
         /// When.
         now: Timestamp,
     },
-    /// A piece of a run's contents.
+    /// A piece of a run's contents, also of one that has ended.
     Content {
         /// The chat.
         chat: ChatId,
@@ -610,6 +633,21 @@ mod tests {
         assert!(!step.apply(&failed, at(50)), "what is done does not fail");
         assert!(step.apply(&StepChange::default(), at(60)));
         assert_eq!(step.finished_at, Some(at(33)));
+    }
+
+    #[test]
+    fn what_is_new_has_an_end_iff_it_has_ended() {
+        for (status, given, kept) in [
+            (DebugStatus::InProgress, None, None),
+            (DebugStatus::InProgress, Some(at(7)), None),
+            (DebugStatus::Error, Some(at(7)), Some(at(7))),
+            (DebugStatus::Error, None, Some(at(10))),
+        ] {
+            let new = DebugRun { status, finished_at: given, ..run() };
+            assert_eq!(new.settled().finished_at, kept);
+            let step = DebugStep::new(StepId::from_uuid(Uuid::from_u128(5)), run().id, chat(1), at(10));
+            assert_eq!(DebugStep { status, finished_at: given, ..step }.settled().finished_at, kept);
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@ use super::{StoreError, StoreErrorKind};
 use crate::debug::{
     Change, ContentHash, DebugDelete, DebugRun, DebugStep, DebugWrite, DebugWritten, Detail, Swept,
 };
-use crate::limits::{DEBUG_CONTENT_BYTES_MAX, DEBUG_JSON_BYTES_MAX, DEBUG_WRITE_BYTES_MAX, DEBUG_WRITES_MAX};
+use crate::limits::{
+    DEBUG_CONTENT_BYTES_MAX, DEBUG_JSON_BYTES_MAX, DEBUG_WRITE_BYTES_MAX, DEBUG_WRITES_MAX, PAGE_ITEMS_MAX,
+};
 use crate::text::TooLarge;
 use crate::{ChatId, Json, RunId, Timestamp};
 
@@ -15,11 +17,11 @@ use crate::{ChatId, Json, RunId, Timestamp};
 /// | D1 | **Ends once.** The first write that takes a run to a terminal status, or the sweep, sets its end, to the time that it gives or else to its own; nothing moves it. |
 /// | D2 | **Closed.** A step joins a run of its own chat that has not ended, and no other: a run that has ended is [`Finished`](DebugWritten::Finished), one that is not there or is another chat's is [`Missing`](DebugWritten::Missing). |
 /// | D3 | **Ranked.** A status only rises, in the order of [`DebugStatus`](crate::debug::DebugStatus): a change that would lower it changes nothing at all. |
-/// | D4 | **Swept whole.** Sweeping and touching exclude each other: what was touched since the time is not swept, and what was swept is not touched. The steps of a run that is swept end with it. |
+/// | D4 | **Swept whole.** Sweeping and touching exclude each other: what was touched since the time is not swept, and what was swept is not touched (touching a run that has ended is [`Finished`](DebugWritten::Finished)). The steps of a run that is swept end with it. |
 /// | D5 | **Kept.** What a change does not name stays as it is; what it clears is gone. `updated_at` is never set back. |
 /// | D6 | **Numbered.** The steps of a run are numbered 1, 2, 3 … in the order in which they are created, without a hole and without a double, however many create at once. |
 /// | D7 | **Atomic.** The writes of a call happen in their order, all or none, and become visible together. |
-/// | D8 | **Idempotent.** Creating a run or a step again under an id that is there changes nothing. |
+/// | D8 | **Idempotent.** Creating a run or a step again under an id that is there changes nothing: a step has the number that it had, also if its run has ended since. An id of another chat's run, or of another run's step, is [`Missing`](DebugWritten::Missing). |
 /// | D9 | **Faithful.** What is there comes back as it was given: text and bytes unchanged, times to the millisecond, what is absent absent. |
 /// | D10 | **Durable** after `Ok`, also after reopening; a store without durability says so. **Fresh**: a read that starts after an `Ok` sees it. |
 /// | D11 | **Complete.** Walking pages gives every run of the chat, newest first, and every step of the run, ascending; once each as long as nothing changes. |
@@ -129,6 +131,18 @@ impl StoreError {
             }
         }
         TooLarge::check_bytes("debug writes", all, DEBUG_WRITE_BYTES_MAX).map_err(too_large)
+    }
+
+    /// `Err` iff more than [`PAGE_ITEMS_MAX`] pieces of content are asked for.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Invalid`].
+    pub fn check_debug_contents(names: usize) -> Result<(), Self> {
+        if names > PAGE_ITEMS_MAX {
+            let message = format!("{names} pieces of content: {PAGE_ITEMS_MAX} are allowed");
+            return Err(Self::new(StoreErrorKind::Invalid, message));
+        }
+        Ok(())
     }
 
     /// `Err` iff no condition of a deletion is given.
