@@ -1,5 +1,5 @@
 //! The storage ports of Chatwright over SQLite: chats, sessions, the directory, the configuration, blobs and the ledger in one
-//! file, for one machine.
+//! file, and debug runs in another one beside it, for one machine.
 //!
 //! One thread writes. It takes what waits in its queue into one transaction, with a savepoint for each commit, so that
 //! all of them share one sync of the disk, and answers when that transaction is durable. A few threads read. The file
@@ -35,6 +35,8 @@ mod chats;
 mod check;
 mod columns;
 mod configs;
+mod debug;
+mod debug_file;
 mod directory;
 mod error;
 mod ledger;
@@ -62,17 +64,23 @@ use tokio::sync::Semaphore;
 pub use check::Damage;
 pub use options::{SqliteOptions, Synchronous};
 
+use debug_file::DebugFile;
 use readers::Readers;
 use writer::{Weight, Writer};
 
-/// Chats, sessions, the directory, the configuration, blobs and the ledger in one SQLite file.
+/// Chats, sessions, the directory, the configuration, blobs and the ledger in one SQLite file, and debug runs beside it.
 ///
 /// It is [`ChatStore`](chatwright_core::port::ChatStore) (S1–S14),
 /// [`SessionStore`](chatwright_core::port::SessionStore) (N1–N5),
 /// [`ChatDirectory`](chatwright_core::port::ChatDirectory) (C1–C3),
 /// [`ConfigStore`](chatwright_core::port::ConfigStore) and [`ConfigWriter`](chatwright_core::port::ConfigWriter) (F1–F6),
-/// [`Blobs`](chatwright_core::port::Blobs) (A1–A8), and [`Ledger`](chatwright_core::port::Ledger) (G1–G9). Several processes of
-/// one machine may open the same file; a network file system is no place for it. The store's clock is the machine's.
+/// [`Blobs`](chatwright_core::port::Blobs) (A1–A8), [`Ledger`](chatwright_core::port::Ledger) (G1–G9), and
+/// [`DebugStore`](chatwright_core::port::DebugStore) (D1–D15). Several processes of one machine may open the same file; a network
+/// file system is no place for it. The store's clock is the machine's.
+///
+/// Debug runs are in a file of their own, `chats.db-debug` beside `chats.db`: no commit waits for them. It is created when the
+/// first run is, and may be removed while nobody has it open. A loss of power may take what was last written to it, a killed
+/// process loses nothing. A purge of a chat leaves its runs: delete them first.
 ///
 /// Cloning is cheap and gives another handle. When the last one is dropped, what waits is finished first and the file
 /// is closed, which blocks the thread that drops it: normally for milliseconds.
@@ -88,6 +96,7 @@ struct Inner {
     writer: Writer,
     /// Bytes of blobs that may wait to be written: a commit never waits for more than these.
     blob_room: Semaphore,
+    debug: DebugFile,
     path: PathBuf,
 }
 
@@ -111,12 +120,13 @@ impl SqliteStore {
     }
 
     fn open_with(options: &SqliteOptions) -> Result<Self, StoreError> {
-        let (path, conn) = open::writer(options)?;
+        let (path, conn) = open::writer(options, &schema::CHATS)?;
         let readers = (0..options.readers).map(|_| open::reader(&path, options));
         let readers = Readers::start(readers.collect::<Result<_, _>>()?)?;
         let writer = Writer::start(conn, options.busy_timeout, options.group_max)?;
         let blob_room = Semaphore::new(blobs::ROOM_BYTES);
-        Ok(Self(Arc::new(Inner { readers, writer, blob_room, path })))
+        let debug = DebugFile::beside(&path, options);
+        Ok(Self(Arc::new(Inner { readers, writer, blob_room, debug, path })))
     }
 
     /// Looks for damage: in the file, and in the logs, which have to be dense. Nothing found means sound. At most 100

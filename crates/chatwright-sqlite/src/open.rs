@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, ffi};
 
 use crate::error::{at, open_failed, primary_code};
 use crate::options::{SqliteOptions, Synchronous};
-use crate::schema::{self, Found, Refused};
+use crate::schema::{self, Found, Refused, Schema};
 
 /// Before 3.51.3, two connections that reset the write-ahead log at once could damage the database.
 const LIBRARY_VERSION_MIN: i32 = 3_051_003;
@@ -22,21 +22,21 @@ const WAL_TRIES_MAX: usize = 100;
 
 /// Opens the file for the writer: checks whose it is, creates it if it is absent or empty, and brings its schema up to
 /// date. A file that is refused is left as it was.
-pub(crate) fn writer(options: &SqliteOptions) -> Result<(PathBuf, Connection), StoreError> {
+pub(crate) fn writer(options: &SqliteOptions, schema: &Schema) -> Result<(PathBuf, Connection), StoreError> {
     let path = locate(&options.path)?;
     if rusqlite::version_number() < LIBRARY_VERSION_MIN {
         let cause = format!("SQLite {} can damage its write-ahead log", rusqlite::version());
         return Err(at(&path, StoreErrorKind::Other, cause));
     }
     if has_content(&path)? {
-        inspect(&path)?;
+        inspect(&path, schema)?;
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let mut conn = connect(&path, flags, options)?;
     if conn.is_readonly("main").map_err(|error| open_failed(&path, "is it writable", error))? {
         return Err(at(&path, StoreErrorKind::Unavailable, "it is read-only"));
     }
-    prepare(&mut conn, options).map_err(|refused| schema::refusal(&path, refused))?;
+    prepare(&mut conn, options, schema).map_err(|refused| schema::refusal(&path, refused))?;
     Ok((path, conn))
 }
 
@@ -69,10 +69,10 @@ fn has_content(path: &Path) -> Result<bool, StoreError> {
 /// Refuses a file that is not ours to open, without touching it: an immutable connection takes no lock, makes no file
 /// beside it and ignores a log. The file is never opened with `std::fs`: closing such a descriptor would drop the locks
 /// that SQLite holds for this process.
-fn inspect(path: &Path) -> Result<(), StoreError> {
+fn inspect(path: &Path, schema: &Schema) -> Result<(), StoreError> {
     for _ in 0..LOOKS_MAX {
         let before = trace(path);
-        let Err(error) = examine_immutable(path) else { return Ok(()) };
+        let Err(error) = examine_immutable(path, schema) else { return Ok(()) };
         // Without a lock, a file that another process writes meanwhile can look like anything.
         if before == trace(path) {
             // Beside a log, the file alone may be half of a transaction or of a checkpoint, which looks like damage.
@@ -85,11 +85,11 @@ fn inspect(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn examine_immutable(path: &Path) -> Result<Found, StoreError> {
+fn examine_immutable(path: &Path, schema: &Schema) -> Result<Found, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     let conn = Connection::open_with_flags(immutable_uri(path), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(|error| open_failed(path, "it cannot be opened", error))?;
-    schema::examine(&conn).map_err(|refused| schema::refusal(path, refused))
+    schema::examine(&conn, schema).map_err(|refused| schema::refusal(path, refused))
 }
 
 /// What a write to the file changes.
@@ -146,7 +146,7 @@ fn set_caches(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "cache_size", -8192) // KiB
 }
 
-fn prepare(conn: &mut Connection, options: &SqliteOptions) -> Result<(), Refused> {
+fn prepare(conn: &mut Connection, options: &SqliteOptions, schema: &Schema) -> Result<(), Refused> {
     conn.pragma_update(
         None,
         "synchronous",
@@ -168,7 +168,7 @@ fn prepare(conn: &mut Connection, options: &SqliteOptions) -> Result<(), Refused
         conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
     }
     set_caches(conn)?;
-    bring_up_to_date(conn)?;
+    bring_up_to_date(conn, schema)?;
     switch_to_wal(conn)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(())
@@ -176,16 +176,16 @@ fn prepare(conn: &mut Connection, options: &SqliteOptions) -> Result<(), Refused
 
 /// All migrations that are missing in one transaction, so that a crash leaves all or none. A new file gets them before
 /// it is switched to write-ahead logging, so that its header says from the first moment whose it is.
-fn bring_up_to_date(conn: &mut Connection) -> Result<(), Refused> {
+fn bring_up_to_date(conn: &mut Connection, schema: &Schema) -> Result<(), Refused> {
     // In a transaction, for it has to be a look at one moment.
-    if !schema::examine(&*conn.transaction()?)?.is_behind() {
+    if !schema::examine(&*conn.transaction()?, schema)?.is_behind(schema) {
         return Ok(());
     }
     let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have been faster.
-    let found: Found = schema::examine(&transaction)?;
-    if found.is_behind() {
-        schema::migrate(&transaction, found)?;
+    let found: Found = schema::examine(&transaction, schema)?;
+    if found.is_behind(schema) {
+        schema::migrate(&transaction, found, schema)?;
     }
     Ok(transaction.commit()?)
 }

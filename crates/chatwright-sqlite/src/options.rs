@@ -59,7 +59,7 @@ impl SqliteOptions {
         self
     }
 
-    /// Most bytes of the database file, rounded down to pages of 4,096 bytes. A write that would need more fails with
+    /// Most bytes of the database file, and as many again of the one with debug runs, rounded down to pages of 4,096 bytes. A write that would need more fails with
     /// [`Full`](chatwright_core::port::StoreErrorKind::Full). A file that is larger already does not grow further. The
     /// write-ahead log beside it is not counted: it takes about 4 MiB, and more while a long read or a large purge runs.
     #[must_use]
@@ -68,7 +68,7 @@ impl SqliteOptions {
         self
     }
 
-    /// When a commit is answered.
+    /// When a commit is answered. Debug runs are always written as [`Synchronous::Normal`] says.
     #[must_use]
     pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
         self.synchronous = synchronous;

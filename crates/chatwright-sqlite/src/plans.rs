@@ -1,21 +1,39 @@
 //! Every list walks an index, in order, and touches nothing beyond its page.
 
+use chatwright_core::debug::{DebugDelete, DebugRun, DebugWrite, RunKind};
 use chatwright_core::head::{HeadDraft, State};
-use chatwright_core::port::{ChatStore as _, DirectoryFilter, DirectoryPage, LedgerScope};
-use chatwright_core::{Commit, OrganizationId, Timestamp, UserId, limits};
+use chatwright_core::port::{ChatStore as _, DebugStore, DirectoryFilter, DirectoryPage, LedgerScope};
+use chatwright_core::{Commit, OrganizationId, RunId, Seq, Timestamp, UserId, Uuid, limits};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::kit::{chat, drafts, head, index, run};
 use crate::writer::Weight;
-use crate::{SqliteStore, blobs, chats, configs, directory, ledger};
+use crate::{SqliteStore, blobs, chats, configs, debug, directory, ledger};
 
 /// How SQLite means to answer, step by step.
 fn plan(sql: &str, values: Vec<Value>) -> Vec<String> {
     let folder = tempfile::tempdir().expect("the set-up holds");
     let path = folder.path().join("chats.db");
     drop(SqliteStore::open(&path).expect("the set-up holds"));
-    let conn = Connection::open(&path).expect("the set-up holds");
+    plan_in(&Connection::open(&path).expect("the set-up holds"), sql, values)
+}
+
+/// The same for the file of the debug runs.
+fn plan_of_debug(sql: &str, values: Vec<Value>) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("the set-up holds");
+    let path = folder.path().join("chats.db");
+    run(async {
+        let store = SqliteStore::open(&path).expect("the set-up holds");
+        let id = RunId::from_uuid(Uuid::from_u128(1));
+        let new = DebugRun::new(id, chat(1), RunKind::ChatTurn, Timestamp::from_millis(1));
+        let written = DebugWrite::CreateRun(Box::new(new));
+        DebugStore::write(&store, &[written]).await.expect("the set-up holds");
+    });
+    plan_in(&Connection::open(folder.path().join("chats.db-debug")).expect("the set-up holds"), sql, values)
+}
+
+fn plan_in(conn: &Connection, sql: &str, values: Vec<Value>) -> Vec<String> {
     let mut query = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("the set-up holds");
     let rows = query
         .query_map(params_from_iter(values), |row| row.get::<_, String>("detail"))
@@ -97,6 +115,67 @@ fn sums_of_the_ledger_touch_the_rows_of_the_narrowest_scope_and_the_period() {
         assert_eq!(plan(&sql, values), [search.as_str()]);
         let (sql, values) = ledger::sums("model", &scope, &period);
         assert_eq!(plan(&sql, values), [search.as_str(), "USE TEMP B-TREE FOR GROUP BY"]);
+    }
+}
+
+#[test]
+fn debug_runs_and_steps_are_listed_from_their_indexes() {
+    let runs = plan_of_debug(&debug::runs_of_chat(), vec![id(), 9.into(), id(), 100.into()]);
+    assert_eq!(runs, ["SEARCH run USING INDEX run_chat (chat=? AND (started_at,id)<(?,?))"]);
+    let search = "SEARCH step USING INDEX sqlite_autoindex_step_2 (run=? AND number>?)";
+    let page = || vec![1.into(), 0.into(), 100.into()];
+    assert_eq!(plan_of_debug(debug::OUTLINES, page()), [search]);
+    let payload = "SEARCH payload USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN";
+    assert_eq!(plan_of_debug(debug::STEPS, page()), [search, payload]);
+    let content = plan_of_debug(debug::CONTENT, vec![id(), id(), 1.into()]);
+    assert_eq!(
+        content,
+        [
+            "SEARCH content USING INDEX sqlite_autoindex_content_1 (chat=? AND hash=?)",
+            "SEARCH run_content EXISTS USING COVERING INDEX run_content_content (content=? AND run=?)",
+        ]
+    );
+}
+
+#[test]
+fn a_sweep_touches_what_it_ends() {
+    let stale = plan_of_debug(debug::STALE, vec![9.into(), 100.into()]);
+    assert_eq!(stale, ["SEARCH run USING INDEX run_open (updated_at<?)"]);
+    let steps = plan_of_debug(debug::END_STEPS, vec![9.into(), 9.into()]);
+    assert_eq!(steps, ["SEARCH step USING INDEX step_open (updated_at<?)"]);
+    let of_run = plan_of_debug(debug::END_STEPS_OF_RUN, vec![1.into(), 9.into()]);
+    assert_eq!(of_run, ["SEARCH step USING INDEX sqlite_autoindex_step_2 (run=?)"]);
+}
+
+#[test]
+fn a_deletion_looks_at_the_runs_of_its_narrowest_condition() {
+    let of_chat = DebugDelete { chat: Some(chat(1)), ..DebugDelete::default() };
+    let at = Some(Timestamp::from_millis(9));
+    let started = DebugDelete { started_before: at, ..DebugDelete::default() };
+    let updated = DebugDelete { updated_before: at, ..DebugDelete::default() };
+    let steps = ["CORRELATED SCALAR SUBQUERY 1", "SEARCH step USING INDEX sqlite_autoindex_step_2 (run=?)"];
+    for (which, search) in [
+        (of_chat.clone(), "SEARCH run USING COVERING INDEX run_chat (chat=?)"),
+        (started.clone(), "SEARCH run USING COVERING INDEX run_started (started_at<?)"),
+        (updated.clone(), "SEARCH run USING COVERING INDEX run_updated (updated_at<?)"),
+        (
+            DebugDelete { started_before: at, ..of_chat.clone() },
+            "SEARCH run USING COVERING INDEX run_chat (chat=? AND started_at<?)",
+        ),
+        (DebugDelete { updated_before: at, ..of_chat }, "SEARCH run USING INDEX run_chat (chat=?)"),
+        (DebugDelete { updated_before: at, ..started }, "SEARCH run USING INDEX run_updated (updated_at<?)"),
+    ] {
+        let (sql, values) = debug::condemned(&which, 100);
+        assert_eq!(plan_of_debug(&sql, values), [search], "{which:?}");
+        let within = Some(Seq::new(1)..Seq::new(2));
+        let (sql, values) = debug::condemned(&DebugDelete { within, ..which }, 100);
+        let plan = plan_of_debug(&sql, values);
+        let search = search.replace("COVERING ", "");
+        assert_eq!(plan, [&[search.as_str()][..], &steps].concat());
+    }
+    for sql in debug::DELETIONS {
+        let plan = plan_of_debug(sql, vec![1.into()]);
+        assert!(plan.iter().all(|step| !step.starts_with("SCAN")), "{sql}: {plan:?}");
     }
 }
 
