@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use model::{RecordedModel, RecordedResolver};
+pub(crate) use payload::cause_of;
 
 use crate::DebugService;
 use crate::redact::Redactor;

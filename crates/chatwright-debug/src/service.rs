@@ -158,16 +158,8 @@ impl DebugService {
         self.0.clock.now()
     }
 
-    pub(crate) fn clock(&self) -> &dyn Clock {
-        &*self.0.clock
-    }
-
     pub(crate) fn ids(&self) -> &dyn Ids {
         &*self.0.ids
-    }
-
-    pub(crate) fn settings(&self) -> &DebugSettings {
-        &self.0.settings
     }
 
     /// Writes down that a run begins.

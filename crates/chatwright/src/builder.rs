@@ -21,6 +21,8 @@ pub struct Builder {
     /// In the place of that of the settings, whichever was set first.
     advisor: Option<AdvisorSettings>,
     duplicate_model: Option<Box<str>>,
+    #[cfg(feature = "debug")]
+    recorder: Option<chatwright_debug::Recorder>,
 }
 
 impl Chatwright {
@@ -45,7 +47,14 @@ impl Chatwright {
             tools: Vec::new(),
             client_tools: Vec::new(),
         };
-        Builder { ports, settings: Settings::default(), advisor: None, duplicate_model: None }
+        Builder {
+            ports,
+            settings: Settings::default(),
+            advisor: None,
+            duplicate_model: None,
+            #[cfg(feature = "debug")]
+            recorder: None,
+        }
     }
 }
 
@@ -161,6 +170,37 @@ impl Builder {
         self
     }
 
+    /// Records what exactly is said to models, and what comes back: every model, registered or configured, is asked through the
+    /// recorder, which is told what happens. Which chats are recorded is decided by its
+    /// [service](chatwright_debug::DebugService).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use chatwright::debug::redact::{Redactor, Rules};
+    /// use chatwright::debug::{DebugService, DebugSettings, Recorder, RecorderSettings};
+    /// use chatwright::memory::MemoryDebug;
+    /// use chatwright::{SystemClock, SystemIds};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut settings = DebugSettings::default();
+    /// settings.forced = true;
+    /// let (clock, ids) = (Arc::new(SystemClock::new()), Arc::new(SystemIds));
+    /// let service = DebugService::new(MemoryDebug::new(), clock, ids, settings);
+    /// let redactor = Redactor::new(&Rules::default())?;
+    /// redactor.register(&"a key that must never be written down".into())?;
+    /// let recorder = Recorder::start(service, redactor, RecorderSettings::default());
+    /// # let _ = |builder: chatwright::Builder| builder.debug(&recorder);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "debug")]
+    pub fn debug(mut self, recorder: &chatwright_debug::Recorder) -> Self {
+        self.recorder = Some(recorder.clone());
+        self
+    }
+
     /// Sets the settings.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
@@ -203,6 +243,16 @@ impl Builder {
         }
         if let Some(advisor) = self.advisor {
             self.settings.advisor = advisor;
+        }
+        #[cfg(feature = "debug")]
+        if let Some(recorder) = self.recorder {
+            for model in self.ports.models.values_mut() {
+                *model = Arc::new(recorder.model(Arc::clone(model)));
+            }
+            if let Some(configuration) = &mut self.ports.configuration {
+                configuration.resolver = Arc::new(recorder.resolver(Arc::clone(&configuration.resolver)));
+            }
+            self.ports.observers.push(Arc::new(recorder));
         }
         Chats::new(self.ports, self.settings).map(Chatwright::new)
     }

@@ -44,6 +44,8 @@ pub use chatwright_core as core;
 pub use chatwright_core::frame::{Frame, FrameBody, Resume};
 pub use chatwright_core::view::View;
 pub use chatwright_core::{ChatId, OrganizationId, UserId};
+#[cfg(feature = "debug")]
+pub use chatwright_debug as debug;
 pub use chatwright_loop::{
     Asked, Busy, Configuration, EventSettings, EventStream, EventsError, Failed, InvalidSetup, NewChat,
     NewEdit, NewMessage, NewSettings, QueueAct, QueuedMessage, Receipt, Refused, Rules, Settings,

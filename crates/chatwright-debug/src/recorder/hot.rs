@@ -144,11 +144,13 @@ impl Shared {
             // These are told also for chats that this process has never recorded: another one may have.
             Event::HistoryCut { chat, from, at } => {
                 let now = self.service.now();
-                return drop(self.queue(Job::Cut { chat, from, at, now }));
+                self.queue(Job::Cut { chat, from, at, now });
+                return;
             }
             Event::ChatArchived { chat, at } => {
                 let now = self.service.now();
-                return drop(self.queue(Job::Archived { chat, at, now }));
+                self.queue(Job::Archived { chat, at, now });
+                return;
             }
             _ => return,
         };

@@ -176,7 +176,8 @@ pub(super) fn failure(redactor: &Redactor, failure: &Failure) -> FailureDoc {
 }
 
 fn cut(text: &str) -> Box<str> {
-    let end = text.floor_char_boundary(FAILURE_BYTES_MAX);
+    let end =
+        (0..=text.len().min(FAILURE_BYTES_MAX)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     text[..end].into()
 }
 

@@ -15,6 +15,7 @@ use chatwright_core::port::{DebugStore, StoreError, StoreErrorKind};
 use chatwright_core::{ChatId, Gen, RunId, Seq, StepId, Timestamp};
 use futures::FutureExt;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Shared;
@@ -134,14 +135,14 @@ async fn heavy<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send 
     if bytes < LIGHT_BYTES {
         return Some(work());
     }
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => Some(done),
-        Err(_) => {
-            // What it says may quote a chat.
-            tracing::error!("a debug record could not be made");
-            None
-        }
+    let mut thread = JoinSet::new();
+    thread.spawn_blocking(work);
+    let done = thread.join_next().await.and_then(Result::ok);
+    if done.is_none() {
+        // What a panic says may quote a chat.
+        tracing::error!("a debug record could not be made");
     }
+    done
 }
 
 impl Writer {
@@ -153,7 +154,7 @@ impl Writer {
             Job::Ended(ended) => self.ended(*ended).await,
             Job::Stored { chat, r#gen, answer } => self.stored(chat, r#gen, answer).await,
             Job::Judged { chat, r#gen, status, why } => {
-                self.judged(chat, r#gen, status, why.as_deref()).await
+                self.judged(chat, r#gen, status, why.as_deref()).await;
             }
             Job::TurnEnded { chat, status } => {
                 for kind in self.tracks.kinds(chat) {
@@ -183,7 +184,7 @@ impl Writer {
             Job::Flush(answer) => {
                 self.write().await;
                 // Nobody may be waiting any more.
-                drop(answer.send(()));
+                let _ = answer.send(());
             }
         }
     }

@@ -124,7 +124,7 @@ impl DebugService {
             match timeout(STORE_WITHIN, self.delete(which)).await {
                 Ok(Ok(_)) => return,
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, number, of = TRIES, "debug runs could not be deleted")
+                    tracing::warn!(%error, number, of = TRIES, "debug runs could not be deleted");
                 }
                 Err(_) => tracing::warn!(number, of = TRIES, "debug runs could not be deleted in time"),
             }
