@@ -25,6 +25,7 @@
 //! | [`config_store!`] | [`ConfigWriter`](chatwright_core::port::ConfigWriter) | one that its connections share, or `volatile` |
 //! | [`blobs!`] | [`Blobs`](chatwright_core::port::Blobs) | one that its connections share, or `volatile` |
 //! | [`ledger!`] | [`Ledger`](chatwright_core::port::Ledger) | one that its connections share, or `volatile` |
+//! | [`debug_store!`] | [`DebugStore`](chatwright_core::port::DebugStore) | one that its connections share, or `volatile` |
 //! | [`bus!`] | [`Bus`](chatwright_core::port::Bus) | a [`BusRig`](bus::BusRig), for example [`PlainBus`](bus::PlainBus) |
 //! | [`live_log!`] | [`LiveLog`](chatwright_core::port::LiveLog) | one in its writer's memory says `writer_memory` |
 //! | [`language_model!`] | [`LanguageModel`](chatwright_core::port::LanguageModel) | a [`ModelRig`](language_model::ModelRig) |
@@ -54,6 +55,7 @@ mod clause;
 pub mod clock;
 pub mod config_store;
 mod counting;
+pub mod debug_store;
 mod flaky;
 pub mod http_observer;
 #[allow(unused_qualifications, reason = "its macro needs the whole path")]

@@ -36,6 +36,10 @@ mod ledger {
     chatwright_conformance::ledger!(chatwright_memory::MemoryLedger::new(), volatile);
 }
 
+mod debug {
+    chatwright_conformance::debug_store!(chatwright_memory::MemoryDebug::new(), volatile);
+}
+
 mod sessions {
     use std::sync::Arc;
 

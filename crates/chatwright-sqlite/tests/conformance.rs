@@ -31,3 +31,7 @@ mod configs {
 mod ledger {
     chatwright_conformance::ledger!(|dir| super::open(&dir));
 }
+
+mod debug {
+    chatwright_conformance::debug_store!(|dir| super::open(&dir));
+}
