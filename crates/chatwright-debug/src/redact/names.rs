@@ -57,7 +57,7 @@ impl Names {
             kept_below,
             headers_removed: Patterns::new(rules.headers_removed.iter().chain(&rules.names_removed))?,
             headers_kept: Patterns::new(&rules.headers_kept)?,
-            query_removed: Patterns::new(rules.query_removed.iter().chain(&rules.names_removed))?,
+            query_removed: Patterns::new(&rules.query_removed)?,
         })
     }
 
@@ -106,7 +106,7 @@ impl Names {
 
     pub(super) fn is_secret_parameter(&self, name: &str) -> bool {
         let words = words(name);
-        self.query_removed.is_match(&words) && !self.kept.is_match(&words)
+        self.query_removed.is_match(&words) || (self.removed.is_match(&words) && !self.kept.is_match(&words))
     }
 }
 

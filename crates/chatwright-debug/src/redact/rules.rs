@@ -20,7 +20,7 @@ pub struct Rules {
     /// Headers that stay nevertheless. Neither a header that was set as a secret nor `authorization`,
     /// `proxy-authorization`, `x-api-key`, `api-key`, `cookie` and `set-cookie` ever stays.
     pub headers_kept: Vec<String>,
-    /// Query parameters that are secrets, beside those of `names_removed`.
+    /// Query parameters that are secrets, beside those of `names_removed`, also if `names_kept` has them.
     pub query_removed: Vec<String>,
     /// Whether values that look like secrets are secrets under any name: keys as vendors hand them out, JSON web
     /// tokens, private keys, `Bearer` and `Basic` credentials, and in text what follows the name of a secret.
@@ -136,7 +136,7 @@ const NAMES_KEPT: &[&str] = &[
     "tool-call-id",
 ];
 
-const HEADERS_REMOVED: &[&str] = &["*token*", "*-key", "*-auth", "*signature"];
+const HEADERS_REMOVED: &[&str] = &["*token*", "*bearer*", "*-key", "*-auth", "*signature"];
 
 const HEADERS_KEPT: &[&str] = &[
     "*ratelimit*",

@@ -22,7 +22,7 @@ impl Redactor {
     }
 
     /// What an error says, without its secrets. Nothing in it is repeated, so what merely may be a secret goes, too:
-    /// whatever [`redact`](chatwright_core::error::redact) takes from the failures of providers.
+    /// whatever [`redact`] takes from the failures of providers.
     pub fn error(&self, text: &str) -> String {
         let clean = self.text(text);
         let mut out = String::with_capacity(clean.len());
