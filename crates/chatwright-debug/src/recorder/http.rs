@@ -11,10 +11,15 @@ use super::Shared;
 use super::budget::Grant;
 use super::job::{CallNumber, Job};
 
+/// What a body grows by: no byte is copied twice.
+const BLOCK_BYTES: usize = 16 * 1024;
+
 /// A body, as far as there was room for it: its beginning and its end.
 pub(super) struct Body {
-    pub(super) head: Vec<u8>,
-    pub(super) tail: Vec<u8>,
+    /// All blocks but the last are full.
+    head: Vec<Vec<u8>>,
+    head_bytes: usize,
+    tail: Vec<u8>,
     /// How many bytes went over the wire.
     pub(super) bytes: u64,
     /// Most bytes of each of the two.
@@ -22,6 +27,7 @@ pub(super) struct Body {
     tail_max: usize,
     /// Where in the tail its oldest byte is.
     turn: usize,
+    tail_granted: usize,
     grant: Grant,
 }
 
@@ -29,25 +35,39 @@ impl Body {
     fn new(max: usize, grant: Grant) -> Self {
         Self {
             head: Vec::new(),
+            head_bytes: 0,
             tail: Vec::new(),
             bytes: 0,
             head_max: max / 2,
             tail_max: max / 2,
             turn: 0,
+            tail_granted: 0,
             grant,
         }
     }
 
     fn push(&mut self, mut bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
-        let taken = (self.head_max - self.head.len()).min(bytes.len());
-        if taken > 0 {
-            if self.has_room(taken) {
-                self.head.extend_from_slice(&bytes[..taken]);
-                bytes = &bytes[taken..];
-            } else {
-                self.head_max = self.head.len();
-            }
+        while self.head_bytes < self.head_max && !bytes.is_empty() {
+            let room = match self.head.last() {
+                Some(block) if block.len() < block.capacity() => block.capacity() - block.len(),
+                _ => {
+                    // The first block is as long as what comes first: most bodies of requests come whole.
+                    let block = if self.head.is_empty() { bytes.len() } else { BLOCK_BYTES };
+                    let block = block.clamp(BLOCK_BYTES / 8, self.head_max.max(BLOCK_BYTES / 8));
+                    if !self.grant.grow(block) {
+                        self.head_max = self.head_bytes;
+                        break;
+                    }
+                    self.head.push(Vec::with_capacity(block));
+                    block
+                }
+            };
+            let taken = room.min(self.head_max - self.head_bytes).min(bytes.len());
+            let block = self.head.last_mut().expect("there is one with room");
+            block.extend_from_slice(&bytes[..taken]);
+            self.head_bytes += taken;
+            bytes = &bytes[taken..];
         }
         // Of what does not fit any more the end is kept.
         let skipped = bytes.len().saturating_sub(self.tail_max);
@@ -71,10 +91,15 @@ impl Body {
         }
     }
 
+    /// The end grows as it is copied: it has up to twice its length.
     fn has_room(&mut self, bytes: usize) -> bool {
-        const GRANT_BYTES: usize = 8 * 1024;
-        let needed = 2 * (self.head.len() + self.tail.len() + bytes);
-        needed <= self.grant.bytes() || self.grant.grow((needed - self.grant.bytes()).max(GRANT_BYTES))
+        let needed = 2 * (self.tail.len() + bytes);
+        needed <= self.tail_granted || {
+            let more = (needed - self.tail_granted).max(BLOCK_BYTES);
+            let granted = self.grant.grow(more);
+            self.tail_granted += if granted { more } else { 0 };
+            granted
+        }
     }
 
     /// Puts the end in its order.
@@ -86,7 +111,19 @@ impl Body {
 
     /// How many bytes are between the two.
     pub(super) fn dropped(&self) -> u64 {
-        self.bytes - (self.head.len() + self.tail.len()) as u64
+        self.bytes - self.kept() as u64
+    }
+
+    /// How many are kept.
+    pub(super) fn kept(&self) -> usize {
+        self.head_bytes + self.tail.len()
+    }
+
+    /// Its beginning and its end, and what was held for it.
+    pub(super) fn into_parts(self) -> (Vec<u8>, Vec<u8>, Grant) {
+        let mut head = self.head;
+        let head = if head.len() == 1 { head.remove(0) } else { head.concat() };
+        (head, self.tail, self.grant)
     }
 }
 
@@ -221,7 +258,9 @@ mod tests {
         pieces.iter().for_each(|piece| body.push(piece.as_bytes()));
         let body = body.settle();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (text(&body.head), text(&body.tail), body.dropped())
+        let dropped = body.dropped();
+        let (head, tail, _) = body.into_parts();
+        (text(&head), text(&tail), dropped)
     }
 
     #[test]
@@ -240,6 +279,6 @@ mod tests {
     fn without_room_the_length_is_known_all_the_same() {
         let mut body = Body::new(8, Budget::new(0).nothing());
         body.push(b"abcdefghijk");
-        assert_eq!((body.head.len(), body.tail.len(), body.bytes, body.dropped()), (0, 0, 11, 11));
+        assert_eq!((body.kept(), body.bytes, body.dropped()), (0, 11, 11));
     }
 }

@@ -190,7 +190,7 @@ mod tests {
     fn the_run_of_a_turn_is_the_same_everywhere_and_each_part_is_another() {
         let chat = |n| ChatId::from_uuid(Uuid::from_u128(n));
         let run = run_of_turn(chat(1), Seq::new(3), 1);
-        assert_eq!(run.as_uuid().to_string(), "PLACE");
+        assert_eq!(run.as_uuid().to_string(), "8384a158-12d7-8976-85e8-38200079c591");
         let others = [(2, 3, 1), (1, 4, 1), (1, 3, 2)]
             .map(|(n, turn, part)| run_of_turn(chat(n), Seq::new(turn), part));
         assert!(others.iter().all(|other| *other != run));

@@ -402,10 +402,11 @@ impl Writer {
         let redactor = open.redactor.with_secrets(secrets_of(&sent.headers));
         open.redactor = redactor.clone();
         let Sent { method, url, headers, body } = sent;
-        let bytes = body.head.len() + body.tail.len();
+        let bytes = body.kept();
         let (length, dropped) = (body.bytes, body.dropped());
         let made = heavy(bytes, move || {
-            let captured = Captured { head: body.head, tail: body.tail, dropped };
+            let (head, tail, _grant) = body.into_parts();
+            let captured = Captured { head, tail, dropped };
             let text = redactor.body(&headers, &captured).text;
             let address = redactor.url(&url);
             let path = path_of(&address).into();
@@ -435,13 +436,14 @@ impl Writer {
         let mut doc = open.exchanges.remove(&number).unwrap_or_default();
         let Received { head, body, end, error, took } = received;
         let (length, dropped) = (body.bytes, body.dropped());
-        let bytes = body.head.len() + body.tail.len();
+        let bytes = body.kept();
         let made = heavy(bytes, move || {
             let (status, headers, head_after) = match head {
                 Some((status, headers, after)) => (Some(status), headers, Some(after)),
                 None => (None, Vec::new(), None),
             };
-            let captured = Captured { head: body.head, tail: body.tail, dropped };
+            let (head, tail, _grant) = body.into_parts();
+            let captured = Captured { head, tail, dropped };
             let text = redactor.body(&headers, &captured).text;
             (doc.status, doc.head_ms) = (status, head_after.map(millis));
             doc.response_headers = bounded(redactor.headers(&headers));
