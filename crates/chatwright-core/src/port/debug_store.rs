@@ -14,7 +14,7 @@ use crate::{ChatId, Json, RunId, Timestamp};
 ///
 /// | # | promise |
 /// |---|---|
-/// | D1 | **Ends once.** The first write that takes a run to a terminal status, or the sweep, sets its end, to the time that it gives or else to its own; nothing moves it. |
+/// | D1 | **Ends once.** The first write that takes a run to a terminal status, or the sweep, sets its end, to the time that it gives or else to its own; nothing moves it. A step ends when it was last said to have ended, for a retry may succeed. |
 /// | D2 | **Closed.** A step joins a run of its own chat that has not ended, and no other: a run that has ended is [`Finished`](DebugWritten::Finished), one that is not there or is another chat's is [`Missing`](DebugWritten::Missing). |
 /// | D3 | **Ranked.** A status only rises, in the order of [`DebugStatus`](crate::debug::DebugStatus): a change that would lower it changes nothing at all. |
 /// | D4 | **Swept whole.** Sweeping and touching exclude each other: what was touched since the time is not swept, and what was swept is not touched (touching a run that has ended is [`Finished`](DebugWritten::Finished)). The steps of a run that is swept end with it. |
