@@ -121,7 +121,7 @@ impl Redactor {
         self.inner.registered.read().clone()
     }
 
-    fn known(&self, text: &str, edits: &mut Vec<Edit>) {
+    fn known(&self, text: &[u8], edits: &mut Vec<Edit>) {
         self.registered().mark(text, edits);
         self.scoped.mark(text, edits);
     }
@@ -130,11 +130,23 @@ impl Redactor {
         self.registered().is_in(text) || self.scoped.is_in(text)
     }
 
-    fn begun(&self, bytes: &[u8]) -> usize {
+    /// How many bytes at the end of a text are the beginning of a known secret that goes on elsewhere.
+    fn begun(&self, text: &str) -> usize {
+        let size = self.registered().begun(text.as_bytes()).max(self.scoped.begun(text.as_bytes()));
+        (size..text.len()).find(|size| text.is_char_boundary(text.len() - size)).unwrap_or(size)
+    }
+
+    /// How many bytes at the start of a text are the end of a known secret that began elsewhere.
+    fn ended(&self, text: &str) -> usize {
+        let size = self.registered().ended(text.as_bytes()).max(self.scoped.ended(text.as_bytes()));
+        (size..text.len()).find(|size| text.is_char_boundary(*size)).unwrap_or(size)
+    }
+
+    fn begun_bytes(&self, bytes: &[u8]) -> usize {
         self.registered().begun(bytes).max(self.scoped.begun(bytes))
     }
 
-    fn ended(&self, bytes: &[u8]) -> usize {
+    fn ended_bytes(&self, bytes: &[u8]) -> usize {
         self.registered().ended(bytes).max(self.scoped.ended(bytes))
     }
 
@@ -144,7 +156,7 @@ impl Redactor {
 
     fn is_secret_itself(&self, name: &str) -> bool {
         let mut edits = Vec::new();
-        self.find(name, true, &mut edits);
+        self.find(name, 0, &mut edits);
         !edits.is_empty()
     }
 }

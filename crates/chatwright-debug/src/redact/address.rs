@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::Redactor;
 use super::edit::{Edit, apply};
+use super::json::NESTED_MAX;
 
 /// What stands in an address where a secret was.
 pub(super) const ADDRESS_MARK: &str = "%5BREDACTED%5D";
@@ -40,11 +41,11 @@ impl Redactor {
     /// An address without its user, with a mark for each secret in it. Everything else, and its order, stays.
     pub fn url(&self, url: &str) -> String {
         let mut edits = Vec::new();
-        self.find(url, false, &mut edits);
+        self.find(url, NESTED_MAX, &mut edits);
         edits.iter_mut().for_each(|edit| edit.with = ADDRESS_MARK.into());
         match url.find("://") {
-            Some(mark) => self.address(url, &(0..url.len()), mark, &mut edits),
-            None => self.path_and_query(url, 0..url.len(), &mut edits),
+            Some(mark) => self.address(url, &(0..url.len()), mark, 0, &mut edits),
+            None => self.path_and_query(url, 0..url.len(), 0, &mut edits),
         }
         apply(url, edits).into_owned()
     }
@@ -53,7 +54,7 @@ impl Redactor {
     pub(super) fn secrets_of_address(&self, url: &str, secrets: &mut Vec<String>) {
         let mut edits = Vec::new();
         if let Some(mark) = url.find("://") {
-            self.address(url, &(0..url.len()), mark, &mut edits);
+            self.address(url, &(0..url.len()), mark, 0, &mut edits);
         }
         for edit in edits {
             let secret = &url[edit.at];
@@ -67,7 +68,14 @@ impl Redactor {
     }
 
     /// Edits of the address `text[at]`, whose `://` is at `mark`.
-    pub(super) fn address(&self, text: &str, at: &Range<usize>, mark: usize, edits: &mut Vec<Edit>) {
+    pub(super) fn address(
+        &self,
+        text: &str,
+        at: &Range<usize>,
+        mark: usize,
+        nested: usize,
+        edits: &mut Vec<Edit>,
+    ) {
         let authority = mark + 3;
         let end = text[authority..at.end].find(['/', '?', '#']).map_or(at.end, |first| authority + first);
         // A password may hold what ends an authority: then the last `@` before the query decides.
@@ -91,55 +99,40 @@ impl Redactor {
         if let Some(user) = user {
             edits.push(Edit::new(authority..user, ""));
         }
-        self.path_and_query(text, host_end..at.end, edits);
+        self.path_and_query(text, host_end..at.end, nested, edits);
     }
 
     /// Edits of a path with its query and its fragment.
-    pub(super) fn path_and_query(&self, text: &str, at: Range<usize>, edits: &mut Vec<Edit>) {
+    pub(super) fn path_and_query(&self, text: &str, at: Range<usize>, nested: usize, edits: &mut Vec<Edit>) {
         let query = text[at.clone()].find(['?', '#']).map_or(at.end, |first| at.start + first);
         for part in parts(text, at.start..query, &['/']) {
-            self.encoded(text, part, edits);
+            self.encoded(text, part, nested, edits);
         }
         if query < at.end {
-            self.query(text, query + 1..at.end, edits);
+            self.query(text, query + 1..at.end, nested, edits);
         }
     }
 
     /// Edits of `name=value&…`.
-    pub(super) fn query(&self, text: &str, at: Range<usize>, edits: &mut Vec<Edit>) {
+    pub(super) fn query(&self, text: &str, at: Range<usize>, nested: usize, edits: &mut Vec<Edit>) {
         for part in parts(text, at, &['&', ';', '#', '?']) {
             let Some(equals) = text[part.clone()].find('=').map(|first| part.start + first) else {
-                self.encoded(text, part, edits);
+                self.encoded(text, part, nested, edits);
                 continue;
             };
             let (name, value) = (decoded(&text[part.start..equals]), equals + 1..part.end);
             if self.inner.names.is_secret_parameter(&name) && !value.is_empty() {
                 edits.push(Edit::new(value, ADDRESS_MARK));
             } else {
-                self.encoded(text, value, edits);
+                self.encoded(text, value, nested, edits);
             }
         }
     }
 
     /// A part that may be percent-encoded: if a secret is in what it means, it goes as a whole.
-    fn encoded(&self, text: &str, at: Range<usize>, edits: &mut Vec<Edit>) {
+    fn encoded(&self, text: &str, at: Range<usize>, nested: usize, edits: &mut Vec<Edit>) {
         let raw = &text[at.clone()];
-        if !raw.contains(['%', '+']) {
-            return;
-        }
-        let meant = decoded(raw);
-        let mut within = Vec::new();
-        self.find(&meant, false, &mut within);
-        if let Some(mark) = meant.find("://") {
-            within.extend(
-                meant[mark + 3..]
-                    .split(['/', '?', '#'])
-                    .next()
-                    .filter(|host| host.contains('@'))
-                    .map(|host| Edit::mark(0..host.len())),
-            );
-        }
-        if !within.is_empty() {
+        if raw.contains(['%', '+']) && !self.leaf(&decoded(raw), nested + 1).is_empty() {
             edits.push(Edit::new(at, ADDRESS_MARK));
         }
     }

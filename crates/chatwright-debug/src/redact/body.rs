@@ -88,8 +88,8 @@ impl Redactor {
             Media::Events => self.events(text, Edges::default()),
             Media::Form => {
                 let mut edits = Vec::new();
-                self.find(text, true, &mut edits);
-                self.query(text, 0..text.len(), &mut edits);
+                self.find(text, 0, &mut edits);
+                self.query(text, 0..text.len(), 0, &mut edits);
                 apply(text, edits)
             }
             Media::Text => self.text(text),
@@ -102,12 +102,9 @@ impl Redactor {
         let mut at = 0;
         for line in text.split_inclusive('\n') {
             let bare = line.trim_end_matches(['\n', '\r']);
-            if let Cow::Owned(clean) = self.json(bare) {
-                edits.push(Edit::new(at..at + bare.len(), clean));
-            } else if let Cow::Borrowed(clean) = self.json(bare)
-                && clean != bare
-            {
-                edits.push(Edit::new(at..at + bare.len(), clean.to_owned()));
+            let clean = self.json(bare);
+            if *clean != *bare {
+                edits.push(Edit::new(at..at + bare.len(), clean.into_owned()));
             }
             at += line.len();
         }
@@ -120,52 +117,42 @@ impl Redactor {
         let tail_start = self.loose_start(&body.tail);
         let head = String::from_utf8_lossy(&body.head[..head_end]);
         let tail = String::from_utf8_lossy(&body.tail[tail_start..]);
+        // What of the two can be read.
         let (head, tail) = match media {
-            Media::Json => self.cut_json(&head, &tail),
-            Media::Lines => {
-                // Half a line is read by nobody.
-                let head = head.rfind('\n').map_or("", |last| &head[..=last]);
-                (self.lines(head).into_owned(), self.lines(after(&tail, &["\n"])).into_owned())
-            }
+            // Half a line is read by nobody.
+            Media::Lines => (before(&head, &["\n"]).unwrap_or_default(), after(&tail, &["\n"])),
+            // Half an event does not tell what it is a piece of, unless there is no other.
+            Media::Events => (before(&head, EVENT_ENDS).unwrap_or(&head), after(&tail, EVENT_ENDS)),
+            Media::Json | Media::Form | Media::Text => (&*head, &*tail),
+        };
+        let read = head.len();
+        let (head, (tail, kept)) = match media {
+            Media::Json => self.cut_json(head, tail),
             Media::Events => {
-                let tail = after(&tail, &["\n\n", "\r\n\r\n", "\r\r"]);
-                let head = self.events(&head, Edges { end: true, ..Edges::default() });
-                (head.into_owned(), self.events(tail, Edges { start: true, ..Edges::default() }).into_owned())
+                let head = self.events(head, Edges { end: true, ..Edges::default() });
+                let clean = self.events(tail, Edges { start: true, ..Edges::default() });
+                (head, (clean, tail.len()))
             }
-            Media::Form | Media::Text => {
-                (self.whole(media, &head).into_owned(), self.whole(media, &tail).into_owned())
-            }
+            _ => (self.whole(media, head), (self.whole(media, tail), tail.len())),
         };
-        format!("{head}\n[... {} bytes not kept ...]\n{tail}", self.missing(body, head_end, tail_start))
+        let beside = (body.head.len().saturating_sub(read) + body.tail.len().saturating_sub(kept)) as u64;
+        format!("{head}\n[... {} bytes not kept ...]\n{tail}", body.dropped + beside)
     }
 
-    fn missing(&self, body: &Captured, head_end: usize, tail_start: usize) -> u64 {
-        body.dropped + (body.head.len() - head_end + tail_start) as u64
-    }
-
-    fn cut_json(&self, head: &str, tail: &str) -> (String, String) {
+    /// Both ends of a document, and how much of the tail was kept.
+    fn cut_json<'a>(&self, head: &'a str, tail: &'a str) -> (Cow<'a, str>, (Cow<'a, str>, usize)) {
+        let nothing = (Cow::Borrowed(""), 0);
         let mut scan = Scan::new(self, head, 0);
-        let keeps_tail = match scan.run(Start::Document) {
-            Shape::Broken => return (NOT_JSON.to_owned(), String::new()),
-            Shape::Several => return (EXTRA_JSON.to_owned(), String::new()),
+        match scan.run(Start::Document) {
+            Shape::Broken => return (NOT_JSON.into(), nothing),
+            Shape::Several => return (EXTRA_JSON.into(), nothing),
             // Where the secret ends is not known.
-            Shape::Cut { hidden } => !hidden,
-            Shape::Empty | Shape::One => true,
-        };
-        let head = apply(head, scan.edits).into_owned();
-        if !keeps_tail {
-            return (head, String::new());
+            Shape::Cut { hidden: true } => return (apply(head, scan.edits), nothing),
+            Shape::Cut { hidden: false } | Shape::Empty | Shape::One => {}
         }
-        // The tail tells by itself where it begins: from any other place it is no end of a document.
-        let mut readings: Vec<String> = Vec::new();
-        for start in [Start::String { escaped: false }, Start::String { escaped: true }, Start::Between] {
-            let mut scan = Scan::new(self, tail, 0);
-            if scan.run(start) == Shape::One {
-                readings.push(apply(tail, scan.edits).into_owned());
-            }
-        }
-        readings.dedup();
-        (head, if readings.len() == 1 { readings.remove(0) } else { String::new() })
+        // From any other place than where it begins it is no end of a document.
+        let clean = self.tail(tail, 0).map(|edits| (apply(tail, edits), tail.len()));
+        (apply(head, scan.edits), clean.unwrap_or(nothing))
     }
 
     /// How many bytes at the end of a head may belong to a secret that goes on in the gap.
@@ -174,7 +161,7 @@ impl Redactor {
         let floor = bytes.len().saturating_sub(EDGE_BYTES_MAX);
         loop {
             let word = bytes[floor.min(end)..end].iter().rev().take_while(|byte| is_word(**byte)).count();
-            let cut = word.max(self.begun(&bytes[..end]));
+            let cut = word.max(self.begun_bytes(&bytes[..end]));
             if cut == 0 || end <= floor {
                 return bytes.len() - end;
             }
@@ -188,7 +175,7 @@ impl Redactor {
         let ceiling = bytes.len().min(EDGE_BYTES_MAX);
         loop {
             let word = bytes[start..ceiling.max(start)].iter().take_while(|byte| is_word(**byte)).count();
-            let cut = word.max(self.ended(&bytes[start..]));
+            let cut = word.max(self.ended_bytes(&bytes[start..]));
             if cut == 0 || start >= ceiling {
                 return start;
             }
@@ -209,6 +196,14 @@ fn media(content_type: &str) -> Media {
         other if other.ends_with("+json") => Media::Json,
         _ => Media::Text,
     }
+}
+
+const EVENT_ENDS: &[&str] = &["\n\n", "\r\n\r\n", "\r\r"];
+
+/// Everything up to the last of the ends of a line or an event.
+fn before<'a>(text: &'a str, ends: &[&str]) -> Option<&'a str> {
+    let last = ends.iter().filter_map(|end| Some(text.rfind(end)? + end.len())).max();
+    last.map(|at| &text[..at])
 }
 
 /// Everything after the first of the ends of a line or an event.

@@ -89,8 +89,7 @@ pub(super) enum Found {
 }
 
 /// Everything in the text that looks like a secret, and every address. Time linear in the length of the text.
-pub(super) fn each(text: &str, mut found: impl FnMut(Found)) {
-    let bytes = text.as_bytes();
+pub(super) fn each(bytes: &[u8], mut found: impl FnMut(Found)) {
     // Up to where long words of each shape are judged: what begins within one is judged with it.
     let mut judged = [0; 6];
     for anchor in ANCHORS.find_iter(bytes) {
@@ -272,7 +271,7 @@ mod tests {
 
     fn clean(text: &str) -> String {
         let mut edits = Vec::new();
-        each(text, |found| {
+        each(text.as_bytes(), |found| {
             if let Found::Secret(at) = found {
                 edits.push(Edit::mark(at));
             }

@@ -43,10 +43,9 @@ impl Redactor {
     }
 
     fn header(&self, value: &str) -> String {
-        let mut edits = Vec::new();
-        self.find(value, true, &mut edits);
+        let mut edits = self.leaf(value, 0);
         if value.starts_with('/') {
-            self.path_and_query(value, 0..value.len(), &mut edits);
+            self.path_and_query(value, 0..value.len(), 0, &mut edits);
         }
         apply(value, edits).into_owned()
     }

@@ -16,8 +16,8 @@ pub const NOT_JSON: &str = r#"{"error":"body is not valid JSON, redacted for saf
 /// What is kept of a body of several JSON documents that should be one.
 pub const EXTRA_JSON: &str = r#"{"error":"body contains extra JSON values, redacted for safety"}"#;
 
-/// JSON within strings of JSON is read so deep; below it is text.
-const NESTED_MAX: usize = 4;
+/// JSON within strings of JSON and within addresses is read so deep; below it is text.
+pub(super) const NESTED_MAX: usize = 4;
 
 /// Members that say which of several a piece of a stream belongs to.
 const IDS: [&str; 4] = ["index", "output_index", "content_index", "item_id"];
@@ -50,12 +50,55 @@ impl Redactor {
         if nested < NESTED_MAX && plain.trim_start().starts_with(['{', '[']) {
             let mut scan = Scan::new(self, plain, nested + 1);
             if scan.run(Start::Document) == Shape::One {
-                self.known(plain, &mut scan.edits);
+                self.known(plain.as_bytes(), &mut scan.edits);
                 return scan.edits;
             }
         }
-        self.find(plain, true, &mut edits);
+        self.find(plain, nested, &mut edits);
         edits
+    }
+}
+
+impl Redactor {
+    /// A string of which an end is elsewhere.
+    pub(super) fn cut_leaf(&self, plain: &str, nested: usize, cut: Cut) -> Vec<Edit> {
+        let read = match cut {
+            Cut::Behind if nested < NESTED_MAX && plain.trim_start().starts_with(['{', '[']) => {
+                let mut scan = Scan::new(self, plain, nested + 1);
+                matches!(scan.run(Start::Document), Shape::Cut { .. }).then_some(scan.edits)
+            }
+            Cut::Before if nested < NESTED_MAX && plain.trim_end().ends_with(['}', ']']) => {
+                self.tail(plain, nested + 1)
+            }
+            _ => None,
+        };
+        let mut edits = match read {
+            Some(mut edits) => {
+                self.known(plain.as_bytes(), &mut edits);
+                edits
+            }
+            None => self.leaf(plain, nested),
+        };
+        match cut {
+            Cut::No => {}
+            Cut::Before => edits.push(Edit::mark(0..self.ended(plain))),
+            Cut::Behind => edits.push(Edit::mark(plain.len() - self.begun(plain)..plain.len())),
+        }
+        edits.retain(|edit| !edit.at.is_empty());
+        edits
+    }
+
+    /// Edits of the end of a document; `None` if it does not tell by itself where it begins.
+    pub(super) fn tail(&self, text: &str, nested: usize) -> Option<Vec<Edit>> {
+        let mut readings: Vec<Vec<Edit>> = Vec::new();
+        for start in [Start::String { escaped: false }, Start::String { escaped: true }, Start::Between] {
+            let mut scan = Scan::new(self, text, nested);
+            if scan.run(start) == Shape::One {
+                readings.push(scan.edits);
+            }
+        }
+        readings.dedup();
+        (readings.len() == 1).then(|| readings.remove(0))
     }
 }
 
@@ -90,8 +133,11 @@ pub(super) enum Start {
 pub(super) struct Piece {
     /// What it is a piece of.
     pub(super) of: u64,
+    /// The names above it.
+    pub(super) path: u64,
     /// Where it stands, without its quotes.
     pub(super) at: Range<usize>,
+    pub(super) cut: Cut,
 }
 
 /// One pass over a text.
@@ -125,6 +171,14 @@ enum Next {
     After,
     /// Outside of everything that was seen to begin: a name or a value.
     Either,
+}
+
+/// Which end of a string is elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Cut {
+    No,
+    Before,
+    Behind,
 }
 
 /// A value that is a secret as a whole.
@@ -230,10 +284,11 @@ impl<'a> Scan<'a> {
                     at = string.inner.end + usize::from(string.is_closed);
                     if at_name || (next == Next::Either && self.colon(at).is_some()) {
                         if !string.is_closed {
-                            self.judge(string.inner);
+                            self.judge(string.inner, Cut::Behind);
                             break;
                         }
                         let plain = unescaped(&text[string.inner.clone()]);
+                        self.judge_name(string.inner.clone(), &plain);
                         let Some(value) = self.colon(at) else {
                             return self.text[at..]
                                 .trim_start()
@@ -249,7 +304,6 @@ impl<'a> Scan<'a> {
                         if self.pieces.is_some() {
                             path = mixed(parent.1, &*plain);
                         }
-                        self.judge_name(string.inner.clone(), &plain);
                         match below {
                             Some(below) => {
                                 (above, at, next) = (below, value, Next::Value);
@@ -267,9 +321,16 @@ impl<'a> Scan<'a> {
                     }
                     self.identify(name, &text[string.inner.clone()]);
                     name = "";
+                    let cut = if string.is_closed { Cut::No } else { Cut::Behind };
                     match &mut self.pieces {
-                        Some(pieces) => pieces.push(Piece { of: path, at: string.inner.clone() }),
-                        None => self.judge(string.inner.clone()),
+                        Some(pieces) => pieces.push(Piece { of: path, path, at: string.inner.clone(), cut }),
+                        // Its name may be elsewhere.
+                        None if start == Start::Between
+                            && text[..string.inner.start - 1].trim().is_empty() =>
+                        {
+                            self.edits.push(Edit::mark(string.inner.clone()));
+                        }
+                        None => self.judge(string.inner.clone(), cut),
                     }
                     next = Next::After;
                     if !string.is_closed {
@@ -354,7 +415,7 @@ impl<'a> Scan<'a> {
         if string.inner.end <= HIDDEN_BYTES_MAX {
             self.edits.push(Edit::mark(0..string.inner.end));
         } else {
-            self.judge(string.inner.clone());
+            self.judge(string.inner.clone(), Cut::Before);
         }
         Some(string.inner.end + 1)
     }
@@ -418,13 +479,13 @@ impl<'a> Scan<'a> {
         Some(Hidden { end: at, is_whole })
     }
 
-    fn judge(&mut self, at: Range<usize>) {
+    fn judge(&mut self, at: Range<usize>, cut: Cut) {
         let raw = &self.text[at.clone()];
-        if raw.len() < super::SECRET_BYTES_MIN {
+        if raw.len() < super::SECRET_BYTES_MIN && cut == Cut::No {
             return;
         }
         let plain = unescaped(raw);
-        let edits = self.redactor.leaf(&plain, self.nested);
+        let edits = self.redactor.cut_leaf(&plain, self.nested, cut);
         if !edits.is_empty() {
             self.edits.push(Edit::new(at, escaped(&apply(&plain, edits))));
         }
@@ -436,7 +497,7 @@ impl<'a> Scan<'a> {
             return;
         }
         let mut edits = Vec::new();
-        self.redactor.find(plain, true, &mut edits);
+        self.redactor.find(plain, self.nested, &mut edits);
         if !edits.is_empty() {
             self.edits.push(Edit::new(at, MARK));
         }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::edit::Edit;
+use super::json::escaped;
 
 /// A secret has at least so many bytes: a shorter one would be found in every other word.
 pub const SECRET_BYTES_MIN: usize = 6;
@@ -92,7 +93,7 @@ impl Secrets {
     }
 
     /// Marks every occurrence. What overlaps is one place: nothing of either secret stays.
-    pub(super) fn mark(&self, text: &str, edits: &mut Vec<Edit>) {
+    pub(super) fn mark(&self, text: &[u8], edits: &mut Vec<Edit>) {
         let Some(finder) = &self.finder else { return };
         let Some(first) = finder.any.find(text) else { return };
         // The leftmost one: none begins before it.
@@ -149,11 +150,14 @@ pub(super) fn check(secret: &str) -> Result<(), InvalidSecret> {
 /// alignments.
 fn encodings(secret: &str) -> Vec<Box<str>> {
     let mut all: Vec<Box<str>> = vec![secret.into()];
-    let quoted = serde_json::Value::from(secret).to_string();
-    all.push(quoted[1..quoted.len() - 1].into());
-    all.push(quoted[1..quoted.len() - 1].replace('/', "\\/").into());
-    for (upper, plus) in [(true, false), (false, false), (true, true), (false, true)] {
-        all.push(percent_encoded(secret, upper, plus).into());
+    let once = escaped(secret);
+    all.push(escaped(&once).into());
+    all.push(once.replace('/', "\\/").into());
+    all.push(once.into());
+    for (upper, as_is) in
+        [(true, "-_.~"), (false, "-_.~"), (true, "-_.~!'()*"), (true, "*-._ "), (false, "*-._ ")]
+    {
+        all.push(percent_encoded(secret, upper, as_is).into());
     }
     for quote in ["&#39;", "&#x27;", "&apos;", "'"] {
         let html =
@@ -172,13 +176,14 @@ fn encodings(secret: &str) -> Vec<Box<str>> {
     all
 }
 
-fn percent_encoded(text: &str, upper: bool, plus: bool) -> String {
+/// With what stays as it is, beside letters and digits. If a blank does, it becomes a plus sign.
+fn percent_encoded(text: &str, upper: bool, as_is: &str) -> String {
     use fmt::Write;
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte.into()),
-            b' ' if plus => out.push('+'),
+            b' ' if as_is.contains(' ') => out.push('+'),
+            _ if byte.is_ascii_alphanumeric() || as_is.as_bytes().contains(&byte) => out.push(byte.into()),
             _ if upper => write!(out, "%{byte:02X}").expect("text takes everything"),
             _ => write!(out, "%{byte:02x}").expect("text takes everything"),
         }
@@ -196,7 +201,7 @@ mod tests {
     fn clean(secrets: &[&str], text: &str) -> String {
         let secrets = Secrets::default().with(secrets.iter().copied()).expect("valid");
         let mut edits = Vec::new();
-        secrets.mark(text, &mut edits);
+        secrets.mark(text.as_bytes(), &mut edits);
         apply(text, edits).into_owned()
     }
 

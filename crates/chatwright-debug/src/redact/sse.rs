@@ -39,14 +39,23 @@ impl Redactor {
         let mut edits = Vec::new();
         let mut payloads = self.payloads(text, &mut edits);
         let mut pieces: Vec<(usize, Piece)> = Vec::new();
+        let mut last: HashMap<u64, u64> = HashMap::new();
         for (at, payload) in payloads.iter_mut().enumerate() {
-            pieces.extend(self.payload(payload).into_iter().map(|piece| (at, piece)));
+            let (new, is_cut) = self.payload(payload);
+            for mut piece in new {
+                // The ids that an event lost with its end are most likely those of the one before it.
+                match last.get(&piece.path) {
+                    Some(of) if is_cut => piece.of = *of,
+                    _ => drop(last.insert(piece.path, piece.of)),
+                }
+                pieces.push((at, piece));
+            }
         }
         let mut leaves: Vec<Leaf<'_>> = pieces
             .into_iter()
             .map(|(payload, piece)| {
                 let plain = unescaped(&payloads[payload].text[piece.at.clone()]);
-                let edits = self.leaf(&plain, 0);
+                let edits = self.cut_leaf(&plain, 0, piece.cut);
                 Leaf { payload, at: piece.at, of: piece.of, plain, edits }
             })
             .collect();
@@ -100,7 +109,7 @@ impl Redactor {
                 is_open = true;
             } else {
                 let mut found = Vec::new();
-                self.find(line, true, &mut found);
+                self.find(line, 0, &mut found);
                 let from = whole.start;
                 edits.extend(
                     found
@@ -112,16 +121,16 @@ impl Redactor {
         payloads
     }
 
-    /// Removes what names tell, and gathers the strings.
-    fn payload(&self, payload: &mut Payload<'_>) -> Vec<Piece> {
+    /// Removes what names tell, and gathers the strings. Says whether the end is missing.
+    fn payload(&self, payload: &mut Payload<'_>) -> (Vec<Piece>, bool) {
         let text = &*payload.text;
         let whole = |with: &'static str| vec![Edit::new(0..text.len(), with)];
         let mut scan = Scan::new(self, text, 0);
         scan.pieces = Some(Vec::new());
         match scan.run(Start::Document) {
-            Shape::One | Shape::Cut { .. } => {
+            shape @ (Shape::One | Shape::Cut { .. }) => {
                 payload.edits = scan.edits;
-                return scan.pieces.unwrap_or_default();
+                return (scan.pieces.unwrap_or_default(), shape != Shape::One);
             }
             Shape::Empty => {}
             Shape::Several if text.trim_start().starts_with(['{', '[', '"']) => {
@@ -131,11 +140,11 @@ impl Redactor {
             Shape::Broken if text.trim_start().starts_with(['{', '"']) => payload.edits = whole(NOT_JSON),
             Shape::Broken | Shape::Several => {
                 let mut edits = Vec::new();
-                self.find(text, true, &mut edits);
+                self.find(text, 0, &mut edits);
                 payload.edits = edits;
             }
         }
-        Vec::new()
+        (Vec::new(), false)
     }
 
     /// Finds what only several leaves together hold.
@@ -181,12 +190,12 @@ impl Redactor {
         if all.trim_start().starts_with(['{', '[']) {
             let mut scan = Scan::new(self, all, 1);
             if matches!(scan.run(Start::Document), Shape::One | Shape::Cut { .. }) {
-                self.known(all, &mut scan.edits);
+                self.known(all.as_bytes(), &mut scan.edits);
                 return scan.edits;
             }
         }
         let mut edits = Vec::new();
-        self.find(all, true, &mut edits);
+        self.find(all, 0, &mut edits);
         edits
     }
 
@@ -200,16 +209,12 @@ impl Redactor {
         if edges.end {
             let word = bytes.iter().rev().take(EDGE_BYTES_MAX).take_while(is_word).count();
             let word = if keyish(&bytes[bytes.len() - word..]) { word } else { 0 };
-            let from = bytes.len() - word.max(self.begun(bytes));
-            let from = (0..=from).rev().find(|&at| all.is_char_boundary(at)).unwrap_or(0);
-            edits.push(Edit::mark(from..bytes.len()));
+            edits.push(Edit::mark(bytes.len() - word.max(self.begun(all))..bytes.len()));
         }
         if edges.start {
             let word = bytes.iter().take(EDGE_BYTES_MAX).take_while(is_word).count();
             let word = if keyish(&bytes[..word]) { word } else { 0 };
-            let to = word.max(self.ended(bytes));
-            let to = (to..bytes.len()).find(|&at| all.is_char_boundary(at)).unwrap_or(bytes.len());
-            edits.push(Edit::mark(0..to));
+            edits.push(Edit::mark(0..word.max(self.ended(all))));
         }
     }
 }

@@ -9,6 +9,7 @@ use super::Redactor;
 use super::address::{self, ADDRESS_MARK};
 use super::detect::{self, Found};
 use super::edit::{Edit, MARK, apply, merge};
+use super::json::NESTED_MAX;
 
 /// A longer word of nothing but base64 is data: only known secrets are looked for in it.
 const DATA_BYTES_MIN: usize = 256;
@@ -16,9 +17,7 @@ const DATA_BYTES_MIN: usize = 256;
 impl Redactor {
     /// A text without its secrets: a prompt, a page, a log, what an error says.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut edits = Vec::new();
-        self.find(text, true, &mut edits);
-        apply(text, edits)
+        apply(text, self.leaf(text, 0))
     }
 
     /// What an error says, without its secrets. Nothing in it is repeated, so what merely may be a secret goes, too:
@@ -43,24 +42,24 @@ impl Redactor {
         out
     }
 
-    /// Edits of a text. What an address within it holds is `deep` looked for, too, unless this is itself what one means.
-    pub(super) fn find(&self, text: &str, deep: bool, edits: &mut Vec<Edit>) {
+    /// Edits of a text. Addresses in it are read unless it is `nested` too deep.
+    pub(super) fn find(&self, text: &str, nested: usize, edits: &mut Vec<Edit>) {
         let from = edits.len();
-        self.known(text, edits);
+        self.known(text.as_bytes(), edits);
         if is_data(text) {
             return;
         }
         let detects = self.inner.rules.detect_values;
         let mut addresses: Vec<Range<usize>> = Vec::new();
-        detect::each(text, |found| match found {
+        detect::each(text.as_bytes(), |found| match found {
             Found::Secret(at) if detects => edits.push(Edit::mark(at)),
             Found::Secret(_) => {}
             Found::Address(mark) => {
-                if !deep || addresses.last().is_some_and(|last| mark < last.end) {
+                if nested >= NESTED_MAX || addresses.last().is_some_and(|last| mark < last.end) {
                     return;
                 }
                 if let Some(at) = address::extent(text, mark) {
-                    self.address(text, &at, mark, edits);
+                    self.address(text, &at, mark, nested, edits);
                     addresses.push(at);
                 }
             }
@@ -68,6 +67,7 @@ impl Redactor {
         if detects {
             self.fields(text, edits);
         }
+        self.percent_encoded(text, edits);
         if addresses.is_empty() || edits.len() == from {
             return;
         }
@@ -81,6 +81,35 @@ impl Redactor {
             }
         }
         edits.append(&mut new);
+    }
+
+    /// What is only seen where `%41` is read as `A`, however much of it is encoded.
+    fn percent_encoded(&self, text: &str, edits: &mut Vec<Edit>) {
+        let bytes = text.as_bytes();
+        let hex = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        let code = |at: usize| Some((hex(at + 1)? * 16 + hex(at + 2)?) as u8);
+        if !memchr::memchr_iter(b'%', bytes).any(|at| code(at).is_some()) {
+            return;
+        }
+        let (mut plain, mut places) = (Vec::with_capacity(bytes.len()), Vec::with_capacity(bytes.len() + 1));
+        let mut at = 0;
+        while at < bytes.len() {
+            let code = if bytes[at] == b'%' { code(at) } else { None };
+            plain.push(code.unwrap_or(bytes[at]));
+            places.push(at);
+            at += if code.is_some() { 3 } else { 1 };
+        }
+        places.push(bytes.len());
+        let mut found = Vec::new();
+        self.known(&plain, &mut found);
+        if self.inner.rules.detect_values {
+            detect::each(&plain, |one| {
+                if let Found::Secret(at) = one {
+                    found.push(Edit::mark(at));
+                }
+            });
+        }
+        edits.extend(found.into_iter().map(|edit| Edit::mark(places[edit.at.start]..places[edit.at.end])));
     }
 
     /// `name: value` and `name=value` with the name of a secret and a value that is no word: `password: string` is code.
