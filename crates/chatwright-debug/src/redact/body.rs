@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use chatwright_core::port::HttpHeader;
 
 use super::edit::{Edit, apply};
-use super::json::{EXTRA_JSON, NOT_JSON, Scan, Shape, Start};
+use super::json::{EXTRA_JSON, NOT_JSON};
+use super::scan::{Scan, Shape, Start};
 use super::sse::Edges;
 use super::{EDGE_BYTES_MAX, Redactor};
 

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::edit::Edit;
-use super::json::escaped;
+use super::escape::escaped;
 
 /// A secret has at least so many bytes: a shorter one would be found in every other word.
 pub const SECRET_BYTES_MIN: usize = 6;

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::edit::{Edit, apply, merge};
-use super::json::{EXTRA_JSON, NOT_JSON, Piece, Scan, Shape, Start, escaped, unescaped};
+use super::escape::{escaped, unescaped};
+use super::json::{EXTRA_JSON, NOT_JSON};
+use super::scan::{Piece, Scan, Shape, Start};
 use super::{EDGE_BYTES_MAX, Redactor, SECRET_BYTES_MIN, detect};
 
 /// Where events are missing.
