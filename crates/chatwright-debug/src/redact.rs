@@ -111,12 +111,13 @@ impl Redactor {
     }
 
     /// One that knows more secrets, and whatever is registered here. What is too short or too long for a secret is not
-    /// looked for.
+    /// looked for, nor is one beyond [`SECRETS_MAX`].
     #[must_use]
     pub fn with_secrets<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        let valid = secrets.into_iter().filter(|secret| secrets::check(secret).is_ok()).take(SECRETS_MAX);
-        let scoped = self.scoped.with(valid).map_or_else(|_| self.scoped.clone(), Arc::new);
-        Self { inner: self.inner.clone(), scoped }
+        let room = SECRETS_MAX - self.scoped.len();
+        let valid = secrets.into_iter().filter(|secret| secrets::check(secret).is_ok()).take(room);
+        let scoped = self.scoped.with(valid).expect("as many as fit, none too short or too long");
+        Self { inner: self.inner.clone(), scoped: Arc::new(scoped) }
     }
 
     fn registered(&self) -> Arc<Secrets> {

@@ -186,7 +186,7 @@ fn leak(out: &str, secret: &str, without: &str) -> Option<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_planted_secret_comes_out_of_any_body_in_any_spelling_cut_anywhere(

@@ -52,6 +52,9 @@ enum Media {
 impl Redactor {
     /// A body without its secrets, as the headers beside it describe it. Bytes that are no UTF-8 are replaced. Where
     /// something was dropped, a line says how much; what could be a part of a secret beside it is dropped, too.
+    ///
+    /// What a gap hides, nobody knows: if an object began in it below the name of a secret, its later members are judged by
+    /// their own names and looks.
     pub fn body(&self, headers: &[HttpHeader], body: &Captured) -> Redacted {
         let header = |name: &str| {
             headers

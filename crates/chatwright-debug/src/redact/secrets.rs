@@ -67,6 +67,10 @@ impl Secrets {
         Ok(Self::of(secrets))
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.secrets.len()
+    }
+
     /// Without one secret; `None` if it was not known.
     pub(super) fn without(&self, secret: &str) -> Option<Self> {
         let mut secrets = self.secrets.clone();
