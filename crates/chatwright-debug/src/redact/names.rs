@@ -75,13 +75,15 @@ impl Names {
             return SCHEMA_KEYWORDS.contains(&name).then_some(below);
         }
         below.schema = if name == "properties" { Schema::Properties } else { Schema::No };
-        let kept = self.kept.is_match(&words)
-            || self
-                .kept_below
-                .iter()
-                .enumerate()
-                .any(|(bit, (_, name))| above.met & (1 << bit) != 0 && name.is_match(&words));
-        if kept || !self.removed.is_match(&words) {
+        let is_kept = || {
+            self.kept.is_match(&words)
+                || self
+                    .kept_below
+                    .iter()
+                    .enumerate()
+                    .any(|(bit, (_, name))| above.met & (1 << bit) != 0 && name.is_match(&words))
+        };
+        if !self.removed.is_match(&words) || is_kept() {
             return Some(below);
         }
         (above.schema == Schema::Properties && is_object).then_some(Above { schema: Schema::Secret, ..below })
