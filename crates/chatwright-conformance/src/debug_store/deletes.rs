@@ -31,13 +31,15 @@ async fn rows(subject: &Subject<dyn DebugStore>, notes: &Notes, desk: &Desk, fir
         let step =
             |number| DebugStep { number, tip: seq(), answer: seq(), ..desk.step(&subject.ids, &run, began) };
         let steps: Vec<DebugStep> = (1..=n % 3).map(step).collect();
-        notes.create(&run, &steps).await;
-        notes.done(content(&run, b"shared"), "content").await;
+        let mut then = vec![content(&run, b"shared")];
+        let mut stored = run.clone();
         // Finished or not.
         if n % 2 == 0 {
-            notes.done(update(&run, &to(DebugStatus::Completed), run.updated_at), "a run").await;
+            then.push(update(&run, &to(DebugStatus::Completed), run.updated_at));
+            stored.apply(&to(DebugStatus::Completed), run.updated_at);
         }
-        rows.push((notes.stored(&run).await, steps));
+        notes.create_at_once(&run, &steps, &then).await;
+        rows.push((stored, steps));
     }
     rows
 }

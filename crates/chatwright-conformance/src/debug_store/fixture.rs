@@ -180,6 +180,17 @@ impl Notes {
         self.says(write, DebugWritten::Done, what).await;
     }
 
+    /// Creates these in one call, so that no other test's sweep or deletion comes between, and then writes these.
+    pub(super) async fn create_at_once(&self, run: &DebugRun, steps: &[DebugStep], then: &[DebugWrite]) {
+        let mut writes = vec![create(run)];
+        writes.extend(steps.iter().map(create_step));
+        let mut expected = vec![DebugWritten::Done];
+        expected.extend((1..).take(steps.len()).map(DebugWritten::Step));
+        writes.extend_from_slice(then);
+        expected.resize(writes.len(), DebugWritten::Done);
+        assert_eq!(self.write(&writes).await, expected, "{}: what new rows say", self.clause);
+    }
+
     /// Creates these, in their order.
     pub(super) async fn create(&self, run: &DebugRun, steps: &[DebugStep]) {
         self.done(create(run), "a new run").await;

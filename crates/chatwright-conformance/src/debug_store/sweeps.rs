@@ -80,7 +80,7 @@ async fn swept_and_touched(subject: &Subject<dyn DebugStore>, notes: &Notes, bes
     for _ in 0..16 {
         let run = desk.run(&subject.ids, 1);
         let step = desk.step(&subject.ids, &run, 1);
-        notes.create(&run, std::slice::from_ref(&step)).await;
+        notes.create_at_once(&run, std::slice::from_ref(&step), &[]).await;
         runs.push((run, step));
     }
     let mut touchers = JoinSet::new();
@@ -155,8 +155,8 @@ async fn swept_at_ten(subject: &Subject<dyn DebugStore>, notes: &Notes) -> Optio
         let step = DebugStep { status: status(step_ended), updated_at: desk.at(step_at), ..step };
         let step = DebugStep { number: 1, ..step.settled() };
         // Its time is that of what last happened to it, which its step may be.
-        notes.create(&new, std::slice::from_ref(&step)).await;
-        notes.done(update(&new, &to(status(run_ended)), desk.at(run_at)), "a run").await;
+        let then = [update(&new, &to(status(run_ended)), desk.at(run_at))];
+        notes.create_at_once(&new, std::slice::from_ref(&step), &then).await;
         let mut run = new.clone();
         run.updated_at = desk.at(step_at);
         run.apply(&to(status(run_ended)), desk.at(run_at));
@@ -208,7 +208,7 @@ async fn swept_with_its_steps(subject: &Subject<dyn DebugStore>, notes: &Notes) 
     let run = desk.run(&subject.ids, 1);
     let step = |status| DebugStep { status, ..desk.step(&subject.ids, &run, 1) };
     let steps = [DebugStatus::InProgress, DebugStatus::Error, DebugStatus::InProgress].map(step);
-    notes.create(&run, &steps).await;
+    notes.create_at_once(&run, &steps, &[]).await;
     let stale = notes.stored(&run).await;
     let swept = notes.sweep(now, desk.at(10), PAGE_ITEMS_MAX).await;
     let found = met(notes, std::slice::from_ref(&run), now).await?;
@@ -257,7 +257,7 @@ async fn swept_by_so_many(subject: &Subject<dyn DebugStore>, notes: &Notes, limi
     let mut runs = Vec::new();
     for _ in 0..5 {
         let run = desk.run(&subject.ids, 1);
-        notes.create(&run, &[]).await;
+        notes.create_at_once(&run, &[], &[]).await;
         runs.push(run);
     }
     let mut named = Vec::new();
