@@ -354,6 +354,12 @@ fn ndjson_is_cleaned_line_by_line() {
 
 #[test]
 fn text_and_pages_lose_what_looks_like_a_secret_and_nothing_else() {
+    assert_eq!(
+        redactor().text("at https://h/sk-abcdef1234567890/x?m=ghp_0123456789abcdefghij then"),
+        "at https://h/%5BREDACTED%5D/x?m=%5BREDACTED%5D then",
+    );
+    assert_eq!(redactor().text("a%20%73k%2Dabcdef1234567890%21"), "a%20[REDACTED]%21");
+    assert_eq!(knowing("correct horse").text("n%63orrect%20%68ors%65!"), "n[REDACTED]!");
     let page = "<p>Key <b>sk-abcdef1234567890</b> of <a href=\"https://u:p@h/?sig=1\">me</a>, password=hunter22&amp;";
     let clean = "<p>Key <b>[REDACTED]</b> of <a href=\"https://h/?sig=%5BREDACTED%5D\">me</a>, password=[REDACTED]&amp;";
     assert_eq!(body("text/html; charset=utf-8", page).text, clean);
