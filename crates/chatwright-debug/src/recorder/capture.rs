@@ -14,6 +14,8 @@ pub(super) struct Capture {
     parts: Vec<ModelPart>,
     used: usize,
     max: usize,
+    /// How much may be used before more is asked for.
+    granted: usize,
     grant: Grant,
     dropped: u64,
     counts: [u64; KINDS.len()],
@@ -42,11 +44,26 @@ pub(super) const KINDS: [&str; 8] = [
 
 impl Capture {
     pub(super) fn new(max: usize, grant: Grant) -> Self {
-        Self { parts: Vec::new(), used: 0, max, grant, dropped: 0, counts: [0; KINDS.len()] }
+        Self { parts: Vec::new(), used: 0, max, granted: 0, grant, dropped: 0, counts: [0; KINDS.len()] }
     }
 
     /// Takes a part in. The end of an answer is not one.
     pub(super) fn take(&mut self, part: &ModelPart) {
+        // Nearly all parts go on with the text before them.
+        if let (ModelPart::TextDelta { id: of, delta: more }, Some(ModelPart::TextDelta { id, delta })) =
+            (part, self.parts.last_mut())
+            && self.used + more.len() <= self.granted
+            && id == of
+        {
+            self.used += more.len();
+            self.counts[0] += 1;
+            delta.push_str(more);
+            return;
+        }
+        self.take_any(part);
+    }
+
+    fn take_any(&mut self, part: &ModelPart) {
         let (kind, bytes) = match part {
             ModelPart::TextDelta { delta, .. } => (0, delta.len()),
             ModelPart::ReasoningDelta { delta, metadata, .. } => {
@@ -99,6 +116,7 @@ impl Capture {
             return false;
         }
         self.used = used;
+        self.granted = (self.grant.bytes() / 2).min(self.max);
         true
     }
 

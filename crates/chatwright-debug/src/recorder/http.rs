@@ -85,10 +85,11 @@ impl Body {
             return;
         }
         bytes = &bytes[bytes.len().saturating_sub(self.tail.len())..];
-        for byte in bytes {
-            self.tail[self.turn] = *byte;
-            self.turn = (self.turn + 1) % self.tail.len();
-        }
+        // At most as much as the end is long: it goes round once.
+        let (behind, round) = bytes.split_at(bytes.len().min(self.tail.len() - self.turn));
+        self.tail[self.turn..self.turn + behind.len()].copy_from_slice(behind);
+        self.tail[..round.len()].copy_from_slice(round);
+        self.turn = (self.turn + bytes.len()) % self.tail.len();
     }
 
     /// The end grows as it is copied: it has up to twice its length.

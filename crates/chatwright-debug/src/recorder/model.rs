@@ -98,6 +98,11 @@ struct Recorded {
 
 impl Recorded {
     fn see(&mut self, part: &ModelPart) {
+        if let (true, ModelPart::TextDelta { .. }, Some(capture)) =
+            (self.first.is_some(), part, &mut self.capture)
+        {
+            return capture.take(part);
+        }
         let end = match part {
             ModelPart::Finish(finish) => End::Finished(finish.clone()),
             ModelPart::Failure(failure) => End::Failed(failure.clone()),
@@ -129,12 +134,13 @@ impl Stream for Recorded {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ModelPart>> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-        let Poll::Ready(part) = inner.poll_next_unpin(cx) else { return Poll::Pending };
-        match &part {
-            Some(part) => self.see(part),
-            None => self.tell(End::Dropped),
+        let polled = inner.poll_next_unpin(cx);
+        match &polled {
+            Poll::Ready(Some(part)) => self.see(part),
+            Poll::Ready(None) => self.tell(End::Dropped),
+            Poll::Pending => {}
         }
-        Poll::Ready(part)
+        polled
     }
 }
 

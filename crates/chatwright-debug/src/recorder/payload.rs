@@ -148,11 +148,11 @@ pub(super) fn error_of_kind(kind: &str) -> Json {
 
 /// A failure, so that it can be made again.
 pub(super) fn failure(redactor: &Redactor, failure: &Failure) -> FailureDoc {
-    let clean = |text: &Option<Box<str>>| text.as_deref().map(|text| cut(&redactor.text(text)));
+    let clean = |text: &Option<Box<str>>| text.as_deref().map(|text| cut(&redactor.error(text)));
     let body = failure.body.as_deref().map(|body| {
         // It may be JSON, with names that say what is secret.
         let is_json = serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok();
-        if is_json { cut(&redactor.json(body)) } else { cut(&redactor.text(body)) }
+        if is_json { cut(&redactor.json(body)) } else { cut(&redactor.error(body)) }
     });
     let headers: Vec<_> = failure
         .headers

@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use chatwright_core::debug::{ContentHash, DebugStatus, RunKind};
 use chatwright_core::history::Grown;
 use chatwright_core::model::{CallScope, Usage};
-use chatwright_core::port::HttpHeader;
 use chatwright_core::{ChatId, Gen, RunId, Seq, StepId, Uuid};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -172,14 +171,6 @@ impl Lately {
     pub(super) fn clear(&mut self) {
         (self.new, self.old) = (HashSet::new(), HashSet::new());
     }
-}
-
-/// The secrets that a request was sent with: its sensitive headers, and what stands in them behind the name of a scheme.
-pub(super) fn secrets_of(headers: &[HttpHeader]) -> impl Iterator<Item = &str> {
-    headers.iter().filter(|header| header.sensitive).flat_map(|header| {
-        let bare = header.value.split_once(' ').map(|(_, rest)| rest.trim());
-        [Some(&*header.value), bare].into_iter().flatten()
-    })
 }
 
 #[cfg(test)]

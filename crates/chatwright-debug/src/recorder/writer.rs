@@ -23,7 +23,7 @@ use super::capture::Gathered;
 use super::http::{Received, Sent};
 use super::job::{Began, CallNumber, End, Ended, Job, Prompt, Tools};
 use super::payload;
-use super::track::{Followed, Lately, OpenCall, OpenStep, Track, Tracks, run_of_turn, secrets_of};
+use super::track::{Followed, Lately, OpenCall, OpenStep, Track, Tracks, run_of_turn};
 use crate::content::{Place, Rope};
 use crate::doc::{AttemptDoc, AttemptStatus, BodyDoc, DOC_VERSION, ExchangeDoc, RequestDoc, ResponseDoc};
 use crate::redact::{Captured, Redactor};
@@ -399,7 +399,7 @@ impl Writer {
     async fn sent(&mut self, call: CallNumber, number: u32, sent: Sent) {
         let Some((open, _)) = self.tracks.of_call(call) else { return };
         let (chat, run) = (open.chat, open.run);
-        let redactor = open.redactor.with_secrets(secrets_of(&sent.headers));
+        let redactor = open.redactor.for_exchange(&sent.headers, &sent.url);
         open.redactor = redactor.clone();
         let Sent { method, url, headers, body } = sent;
         let bytes = body.kept();
@@ -448,7 +448,7 @@ impl Writer {
             (doc.status, doc.head_ms) = (status, head_after.map(millis));
             doc.response_headers = bounded(redactor.headers(&headers));
             (doc.end, doc.duration_ms) = (end.into(), millis(took));
-            doc.error = error.map(|words| redactor.text(&words).into());
+            doc.error = error.map(|words| redactor.error(&words).into());
             (doc, text)
         });
         let Some((mut doc, text)) = made.await else { return };
