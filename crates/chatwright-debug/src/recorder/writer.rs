@@ -206,9 +206,10 @@ impl Writer {
             return self.forget(&scope);
         }
         let Some(step) = self.step_of(&scope, &began).await else { return self.forget(&scope) };
-        let track = self.tracks.runs.get_mut(&(chat, kind)).expect("it was just looked for");
+        // Room for it in the batch may have been made by a write that found the run ended.
+        let Some(track) = self.tracks.runs.get_mut(&(chat, kind)) else { return self.forget(&scope) };
+        let Some(step) = track.step.as_mut().filter(|open| open.id == step) else { return };
         track.open_calls += 1;
-        let step = track.step.as_mut().filter(|open| open.id == step).expect("it was just looked for");
         let number = u32::try_from(step.attempts.len()).unwrap_or(u32::MAX).saturating_add(1);
         let started_at = began.at.as_millis();
         step.attempts.push(AttemptDoc { number, r#gen: scope.r#gen, started_at, ..AttemptDoc::default() });
