@@ -539,7 +539,8 @@ impl Writer {
         });
         step.usage = plus(step.usage, doc.usage);
         step.status = step.status.max(status);
-        change.status = Some(status);
+        // A lower status would change nothing at all.
+        change.status = Some(step.status);
         change.finished_at = Some(now);
         // An attempt that failed has said nothing that counts.
         if !matches!(end, End::Failed(_)) {
