@@ -160,7 +160,9 @@ impl Writer {
                 for kind in self.tracks.kinds(chat) {
                     // A title is none of the turn's.
                     if !matches!(kind, RunKind::TitleGeneration | RunKind::Quickgen) {
-                        self.finalize(chat, kind, Some(status)).await;
+                        // How the turn ends says nothing of a summary in it.
+                        let status = (kind == RunKind::ChatTurn).then_some(status);
+                        self.finalize(chat, kind, status).await;
                     }
                 }
             }
@@ -556,7 +558,7 @@ impl Writer {
         // A run that is not a turn's is over with its answer.
         let is_over = matches!(end, End::Finished(_)) || kind == RunKind::TitleGeneration;
         if kind != RunKind::ChatTurn && is_over {
-            self.finalize(chat, kind, Some(status)).await;
+            self.finalize(chat, kind, None).await;
         }
     }
 
@@ -595,11 +597,7 @@ impl Writer {
     /// Ends a run, with this status or by how its last step ended.
     async fn finalize(&mut self, chat: ChatId, kind: RunKind, status: Option<DebugStatus>) {
         let Some(track) = self.tracks.remove(chat, kind) else { return };
-        let status = match (kind, status) {
-            (RunKind::ChatTurn, Some(status)) => status,
-            (_, Some(status)) if track.step.as_ref().is_none_or(|step| step.status.is_terminal()) => status,
-            _ => track.own_end(),
-        };
+        let status = status.unwrap_or_else(|| track.own_end());
         if let Some(step) = track.step.filter(|step| !step.status.is_terminal()) {
             // Its end was dropped.
             let change = StepChange { status: Some(DebugStatus::Interrupted), ..StepChange::default() };
