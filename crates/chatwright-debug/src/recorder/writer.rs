@@ -88,32 +88,39 @@ pub(super) async fn run(
             biased;
             () = sleep_until(signed + sign_every) => {
                 signed = Instant::now();
-                writer.give_signs().await;
+                writer.work(Work::Signs).await;
             }
             count = jobs.recv_many(&mut taken, JOBS_MAX) => {
                 if count == 0 {
                     return;
                 }
                 for job in taken.drain(..) {
-                    writer.take(job).await;
+                    writer.work(Work::Job(job)).await;
                 }
                 if jobs.is_empty() {
-                    writer.write().await;
+                    writer.work(Work::Write).await;
                 }
             }
             changed = changed.changed() => if changed.is_err() { return },
             () = sleep_until(swept + sweep_every) => {
                 swept = Instant::now();
-                let done = timeout(STORE_WITHIN, caught(writer.service.sweep())).await;
-                report(done, "abandoned debug runs could not be ended");
+                writer.work(Work::Sweep).await;
             }
             () = sleep_until(purged + PURGE_EVERY) => {
                 purged = Instant::now();
-                let done = timeout(STORE_WITHIN, caught(writer.service.purge_expired())).await;
-                report(done, "old debug runs could not be deleted");
+                writer.work(Work::Purge).await;
             }
         }
     }
+}
+
+/// What the writer does.
+enum Work {
+    Job(Job),
+    Write,
+    Signs,
+    Sweep,
+    Purge,
 }
 
 fn report<T>(done: Result<Result<T, StoreError>, tokio::time::error::Elapsed>, what: &str) {
@@ -146,6 +153,31 @@ async fn heavy<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send 
 }
 
 impl Writer {
+    /// Does it. What panics, be it a port of the host's, is lost, and whatever is under way is begun anew.
+    async fn work(&mut self, work: Work) {
+        let done = async {
+            match work {
+                Work::Job(job) => self.take(job).await,
+                Work::Write => self.write().await,
+                Work::Signs => self.give_signs().await,
+                Work::Sweep => {
+                    let done = timeout(STORE_WITHIN, caught(self.service.sweep())).await;
+                    report(done, "abandoned debug runs could not be ended");
+                }
+                Work::Purge => {
+                    let done = timeout(STORE_WITHIN, caught(self.service.purge_expired())).await;
+                    report(done, "old debug runs could not be deleted");
+                }
+            }
+        };
+        if AssertUnwindSafe(done).catch_unwind().await.is_err() {
+            // What a panic says may quote a chat.
+            tracing::error!("a debug record was lost to a panic");
+            self.tracks = Tracks::default();
+            self.lost(1);
+        }
+    }
+
     async fn take(&mut self, job: Job) {
         match job {
             Job::Began(began) => self.began(*began).await,
