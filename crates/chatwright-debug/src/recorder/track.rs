@@ -23,6 +23,8 @@ pub(super) struct Track {
     pub(super) seed: Summary,
     /// The step of the last call.
     pub(super) step: Option<OpenStep>,
+    /// Those before it whose calls have not ended: advice may be asked for twice at once.
+    pub(super) others: Vec<OpenStep>,
     /// The prompt of the last call, as far as it was followed.
     pub(super) prompt: Option<Followed>,
     /// Where the tools of the last call are, and how many.
@@ -76,11 +78,20 @@ impl Track {
             turn: scope.turn,
             seed,
             step: None,
+            others: Vec::new(),
             prompt: None,
             tools: None,
             open_calls: 0,
             last_seen: Instant::now(),
         }
+    }
+
+    pub(super) fn steps(&self) -> impl Iterator<Item = &OpenStep> {
+        self.others.iter().chain(&self.step)
+    }
+
+    pub(super) fn step_mut(&mut self, id: StepId) -> Option<&mut OpenStep> {
+        self.others.iter_mut().chain(&mut self.step).find(|step| step.id == id)
     }
 
     /// How it ends if nobody says how.

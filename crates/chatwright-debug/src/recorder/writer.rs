@@ -304,7 +304,10 @@ impl Writer {
         open.metadata.version = DOC_VERSION;
         open.metadata.purpose = Some(scope.purpose);
         let (run, before) = (track.run, track.step.replace(open));
-        if let Some(before) = before.filter(|before| !before.status.is_terminal()) {
+        let before = before.filter(|before| !before.status.is_terminal());
+        if kind != RunKind::ChatTurn {
+            track.others.extend(before);
+        } else if let Some(before) = before {
             // Its end was dropped.
             let change = StepChange { status: Some(DebugStatus::Interrupted), ..StepChange::default() };
             self.update_step(chat, run, before.id, change).await;
@@ -515,7 +518,8 @@ impl Writer {
         };
         track.open_calls = track.open_calls.saturating_sub(1);
         track.last_seen = Instant::now();
-        let Some(step) = track.step.as_mut().filter(|open| open.id == step) else { return };
+        let is_last = track.open_calls == 0;
+        let Some(step) = track.step_mut(step) else { return };
         let mut exchanges: Vec<_> = exchanges.into_iter().collect();
         exchanges.sort_unstable_by_key(|(number, _)| *number);
         let http: Vec<ExchangeDoc> = exchanges.into_iter().map(|(_, doc)| doc).collect();
@@ -589,7 +593,7 @@ impl Writer {
         self.update_step(chat, run, id, change).await;
         // A run that is not a turn's is over with its answer.
         let is_over = matches!(end, End::Finished(_)) || kind == RunKind::TitleGeneration;
-        if kind != RunKind::ChatTurn && is_over {
+        if kind != RunKind::ChatTurn && is_over && is_last {
             self.finalize(chat, kind, None).await;
         }
     }
@@ -630,7 +634,7 @@ impl Writer {
     async fn finalize(&mut self, chat: ChatId, kind: RunKind, status: Option<DebugStatus>) {
         let Some(track) = self.tracks.remove(chat, kind) else { return };
         let status = status.unwrap_or_else(|| track.own_end());
-        if let Some(step) = track.step.filter(|step| !step.status.is_terminal()) {
+        for step in track.steps().filter(|step| !step.status.is_terminal()) {
             // Its end was dropped.
             let change = StepChange { status: Some(DebugStatus::Interrupted), ..StepChange::default() };
             self.update_step(chat, track.run, step.id, change).await;
@@ -759,10 +763,13 @@ impl Writer {
         }
         let now: Timestamp = self.service.now();
         let sign = |((chat, _), track): (&(ChatId, RunKind), &Track)| {
-            let step = track.step.as_ref().filter(|step| !step.status.is_terminal()).map(|step| step.id);
-            DebugWrite::Touch { chat: *chat, run: track.run, step, now }
+            let (chat, run) = (*chat, track.run);
+            let open = track.steps().filter(|step| !step.status.is_terminal()).map(|step| Some(step.id));
+            let steps: Vec<_> = open.collect();
+            let steps = if steps.is_empty() { vec![None] } else { steps };
+            steps.into_iter().map(move |step| DebugWrite::Touch { chat, run, step, now })
         };
-        let signs: Vec<_> = self.tracks.runs.iter().map(sign).collect();
+        let signs: Vec<_> = self.tracks.runs.iter().flat_map(sign).collect();
         for sign in signs {
             self.push(sign).await;
         }
