@@ -754,8 +754,10 @@ impl Writer {
     /// Says of everything that is under way that it is, and ends what nobody goes on with.
     async fn give_signs(&mut self) {
         let idle = |(key, track): (&(ChatId, RunKind), &Track)| {
-            let longest = if key.1 == RunKind::ChatTurn { IDLE_MAX } else { RETRY_WITHIN };
-            (track.open_calls == 0 && track.last_seen.elapsed() >= longest).then_some(*key)
+            // The end of a call that is open may have been dropped.
+            let is_idle = key.1 != RunKind::ChatTurn && track.open_calls == 0;
+            let longest = if is_idle { RETRY_WITHIN } else { IDLE_MAX };
+            (track.last_seen.elapsed() >= longest).then_some(*key)
         };
         let idle: Vec<_> = self.tracks.runs.iter().filter_map(idle).collect();
         for (chat, kind) in idle {
