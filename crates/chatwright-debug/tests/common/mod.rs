@@ -1,6 +1,8 @@
 //! Stores that can be made to fail, and what the tests of this crate have in common.
 #![allow(dead_code, unreachable_pub, reason = "each file of tests uses a part of it")]
 
+pub mod recording;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
