@@ -19,12 +19,18 @@ use super::job::{Began, CallNumber, Job, Prompt, Tools};
 
 /// Most chats whose last calls are remembered.
 const LANES_MAX: usize = 16_384;
+/// Most sets of tools that are shared between chats.
+const TOOLS_MAX: usize = 16;
 /// What a call takes beside its prompt.
 const CALL_BYTES: usize = 1_024;
 
 /// What the last calls of chats were like, so that only what is new has to be copied.
 #[derive(Default)]
-pub(super) struct Lanes(HashMap<ChatId, [Lane; Purpose::ALL.len()]>);
+pub(super) struct Lanes {
+    chats: HashMap<ChatId, [Lane; Purpose::ALL.len()]>,
+    /// Tools of other calls: most chats of a host have the same.
+    tools: Vec<Arc<[ToolDefinition]>>,
+}
 
 #[derive(Default)]
 struct Lane {
@@ -45,14 +51,18 @@ impl Shared {
             return None;
         }
         let number = CallNumber(self.calls.fetch_add(1, Ordering::Relaxed));
+        let (grown, tools) = {
+            let mut lanes = self.lanes.lock();
+            if lanes.chats.len() >= LANES_MAX {
+                lanes.chats.clear();
+            }
+            let lane = &mut lanes.chats.entry(scope.chat).or_default()[place(scope.purpose)];
+            (lane.grown.take(), lane.tools.take())
+        };
+        // What takes long is done without the lock: chats would wait for each other.
         let mut grant = self.budget.nothing();
-        let mut lanes = self.lanes.lock();
-        if lanes.0.len() >= LANES_MAX {
-            lanes.0.clear();
-        }
-        let lane = &mut lanes.0.entry(scope.chat).or_default()[place(scope.purpose)];
         let mut room = |messages: &[Message]| grant.grow(CALL_BYTES + weight(messages));
-        let since = lane.grown.and_then(|since| Some((since, call.prompt.since(since)?)));
+        let since = grown.and_then(|since| Some((since, call.prompt.since(since)?)));
         let grown = call.prompt.grown();
         let prompt = match since {
             Some((since, messages)) if room(messages) => {
@@ -67,26 +77,24 @@ impl Shared {
             }
             _ => Prompt::Dropped,
         };
-        lane.grown = match prompt {
-            Prompt::Copied(..) | Prompt::More { .. } => Some(grown),
-            _ => None,
-        };
-        let tools = match &lane.tools {
-            Some(tools) if **tools == *call.tools => Tools::Same,
+        let (tools, told) = match tools {
+            Some(known) if *known == *call.tools => (known, Tools::Same),
             _ => {
-                let tools: Arc<[ToolDefinition]> = call.tools.clone().into();
-                lane.tools = Some(Arc::clone(&tools));
-                Tools::New(tools)
+                let tools = self.tools_of(call);
+                (Arc::clone(&tools), Tools::New(tools))
             }
         };
-        drop(lanes);
+        let follows = matches!(prompt, Prompt::Copied(..) | Prompt::More { .. });
+        if let Some(lanes) = self.lanes.lock().chats.get_mut(&scope.chat) {
+            lanes[place(scope.purpose)] = Lane { grown: follows.then_some(grown), tools: Some(tools) };
+        }
         let began = Began {
             call: number,
             scope: Arc::clone(scope),
             model: model(),
             at: self.service.now(),
             prompt,
-            tools,
+            tools: told,
             settings: settings(call),
             _grant: grant,
         };
@@ -96,6 +104,21 @@ impl Shared {
         }
         self.stats.recorded.fetch_add(1, Ordering::Relaxed);
         Some(number)
+    }
+
+    /// The tools of a call, shared with the chats that have the same.
+    fn tools_of(&self, call: &ModelCall) -> Arc<[ToolDefinition]> {
+        let known = self.lanes.lock().tools.clone();
+        if let Some(same) = known.iter().find(|tools| ***tools == *call.tools) {
+            return Arc::clone(same);
+        }
+        let tools: Arc<[ToolDefinition]> = call.tools.clone().into();
+        let known = &mut self.lanes.lock().tools;
+        if known.len() >= TOOLS_MAX {
+            known.remove(0);
+        }
+        known.push(Arc::clone(&tools));
+        tools
     }
 
     /// Puts a job into the queue, if there is room.
@@ -110,14 +133,14 @@ impl Shared {
 
     /// The next call of this kind is copied whole.
     pub(super) fn forget(&self, scope: &CallScope) {
-        if let Some(lanes) = self.lanes.lock().0.get_mut(&scope.chat) {
+        if let Some(lanes) = self.lanes.lock().chats.get_mut(&scope.chat) {
             lanes[place(scope.purpose)] = Lane::default();
         }
     }
 
     /// The next calls of all chats are copied whole.
     pub(super) fn forget_all(&self) {
-        self.lanes.lock().0.values_mut().for_each(|lanes| *lanes = Default::default());
+        self.lanes.lock().chats.values_mut().for_each(|lanes| *lanes = Default::default());
     }
 
     pub(super) fn observe(&self, event: &Event<'_>) {
@@ -165,7 +188,8 @@ impl Shared {
         let is_over = matches!(job, Job::TurnEnded { .. } | Job::Released { .. });
         let mut lanes = self.lanes.lock();
         // Whatever was recorded has lanes.
-        let known = if is_over { lanes.0.remove(&chat).is_some() } else { lanes.0.contains_key(&chat) };
+        let known =
+            if is_over { lanes.chats.remove(&chat).is_some() } else { lanes.chats.contains_key(&chat) };
         drop(lanes);
         if known {
             self.queue(job);

@@ -47,6 +47,8 @@ const PARTS_MAX: u32 = 64;
 const FOLLOWED_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How often what is too old is deleted.
 const PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
+/// Most characters of what a user said that are looked at for the label of a run.
+const ASKED_CHARS_MAX: usize = 4_000;
 /// Most bytes of all headers of a message.
 const HEADERS_BYTES_MAX: usize = 32 * 1024;
 
@@ -90,6 +92,16 @@ pub(super) async fn run(
                 signed = Instant::now();
                 writer.work(Work::Signs).await;
             }
+            changed = changed.changed() => if changed.is_err() { return },
+            () = sleep_until(swept + sweep_every) => {
+                swept = Instant::now();
+                writer.work(Work::Sweep).await;
+            }
+            () = sleep_until(purged + PURGE_EVERY) => {
+                purged = Instant::now();
+                writer.work(Work::Purge).await;
+            }
+            // Last: there may always be more.
             count = jobs.recv_many(&mut taken, JOBS_MAX) => {
                 if count == 0 {
                     return;
@@ -100,15 +112,6 @@ pub(super) async fn run(
                 if jobs.is_empty() {
                     writer.work(Work::Write).await;
                 }
-            }
-            changed = changed.changed() => if changed.is_err() { return },
-            () = sleep_until(swept + sweep_every) => {
-                swept = Instant::now();
-                writer.work(Work::Sweep).await;
-            }
-            () = sleep_until(purged + PURGE_EVERY) => {
-                purged = Instant::now();
-                writer.work(Work::Purge).await;
             }
         }
     }
@@ -798,7 +801,8 @@ fn asked_in(prompt: &Prompt) -> String {
         chatwright_core::content::Part::Text { text, .. } => Some(text.as_str()),
         _ => None,
     });
-    texts.collect::<Vec<_>>().join(" ")
+    // What is shown of it is short.
+    texts.flat_map(|text| text.chars().chain([' '])).take(ASKED_CHARS_MAX).collect()
 }
 
 fn endpoint(doc: &ExchangeDoc) -> Box<str> {
