@@ -2,8 +2,8 @@
 //!
 //! *A delta*: bytes as a provider sends them, in memory, in pieces of a TCP segment, parsed, decoded and folded; once as they are, and
 //! once through the recorder, which sees the parts and the bytes. *A step*: an answer that calls a tool, with all that the loop does
-//! for it. What writes the records down runs on another thread, as it does behind a chat; so do these times tell what a chat waits for.
-//! With `--instructions` the same is counted by callgrind, without that thread.
+//! for it; also with a store that never answers. What writes the records down runs on another thread, as it does behind a chat; so do
+//! these times tell what a chat waits for. With `--instructions` a delta is counted by callgrind, without that thread.
 //!
 //! Then: what a run of 10 and of 100 steps takes in its store, beside the conversation; and what 1,000 chats hold that are recorded
 //! at once.
@@ -76,6 +76,10 @@ fn begin(store: impl DebugStore, runtime: &Runtime) -> Recorder {
     settings.forced = true;
     let service = DebugService::new(store, Arc::new(SystemClock::new()), Arc::new(SystemIds), settings);
     Recorder::start(service, Redactor::new(&Rules::default()).expect("valid"), RecorderSettings::default())
+}
+
+fn recorder_of_hanging_store() -> (Recorder, Runtime) {
+    recorder(Counting { hangs: true, ..Counting::default() })
 }
 
 // --- a delta ---
@@ -283,10 +287,12 @@ async fn at_rest(chat: &Chat) {
 
 fn steps<S: ChatStore + SessionStore>(name: &str, bench: &Bench, steps: usize, store: impl Fn() -> S) {
     let (recorder, writing) = recorder(MemoryDebug::new());
+    // It is not waited for, and what does not fit into its queue is dropped.
+    let (stuck, _stuck) = recorder_of_hanging_store();
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut times: [Vec<f64>; 2] = Default::default();
+    let mut times: [Vec<f64>; 3] = Default::default();
     runtime.block_on(async {
-        let hosts = [Host::begin(store(), None), Host::begin(store(), Some(&recorder))];
+        let hosts = [None, Some(&recorder), Some(&stuck)].map(|recorder| Host::begin(store(), recorder));
         for _ in 0..3 * bench.rounds {
             for (n, host) in hosts.iter().enumerate() {
                 let chat = host.chat().await;
@@ -297,7 +303,9 @@ fn steps<S: ChatStore + SessionStore>(name: &str, bench: &Bench, steps: usize, s
             }
         }
     });
-    row(&format!("a step over {name}, µs"), times.map(median));
+    let [off, on, hanging] = times.map(median);
+    row(&format!("a step over {name}, µs"), [off, on]);
+    row(&format!("a step over {name}, µs; its store hangs"), [off, hanging]);
     let stats = recorder.stats();
     assert_eq!((stats.dropped, stats.unwritten), (0, 0));
     drop(writing);
@@ -310,11 +318,16 @@ fn steps<S: ChatStore + SessionStore>(name: &str, bench: &Bench, steps: usize, s
 struct Counting {
     inner: MemoryDebug,
     bytes: Arc<AtomicUsize>,
+    /// It never answers.
+    hangs: bool,
 }
 
 #[async_trait]
 impl DebugStore for Counting {
     async fn write(&self, writes: &[DebugWrite]) -> Result<Vec<DebugWritten>, StoreError> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
         self.bytes.fetch_add(writes.iter().map(DebugWrite::bytes).sum(), Ordering::SeqCst);
         self.inner.write(writes).await
     }
@@ -333,6 +346,9 @@ impl DebugStore for Counting {
         chat: ChatId,
         run: RunId,
     ) -> Result<Option<chatwright::core::debug::DebugRun>, StoreError> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
         self.inner.run(chat, run).await
     }
 
