@@ -545,7 +545,8 @@ impl Writer {
                 doc.status = AttemptStatus::Completed;
                 doc.usage = finish.usage;
                 response.finish_reason = Some(finish.reason);
-                response.response_id.clone_from(&finish.response_id);
+                let id = finish.response_id.as_deref();
+                response.response_id = id.map(|id| redactor.text(id).into());
                 let mut metadata = serde_json::json!(finish.metadata);
                 redactor.value(&mut metadata);
                 response.metadata = serde_json::from_value(metadata).unwrap_or_default();
