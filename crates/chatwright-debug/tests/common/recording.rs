@@ -141,6 +141,12 @@ impl Tape {
         Self { recorder: record(&bench.service, settings), bench }
     }
 
+    /// One that also takes out what is registered here.
+    pub fn redacted(bench: Bench, redactor: Redactor) -> Self {
+        let recorder = Recorder::start(bench.service.clone(), redactor, RecorderSettings::default());
+        Self { recorder, bench }
+    }
+
     /// Asks, and reads to the end.
     pub async fn ask(&self, model: Arc<Model>, call: ModelCall) -> Vec<ModelPart> {
         self.recorder.model(model).stream(call).collect().await
