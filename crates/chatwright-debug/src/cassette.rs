@@ -1,6 +1,7 @@
 //! A run in one file.
 
 mod replay;
+mod timeline;
 
 use std::io::{BufRead, Write};
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use replay::ReplayModel;
+pub use timeline::Timeline;
 
 use crate::doc::{AttemptDoc, RequestDoc, ResponseDoc, StepMetadata};
 use crate::read::{AttemptRecord, StepRecord};

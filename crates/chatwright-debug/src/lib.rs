@@ -8,7 +8,9 @@ mod recorder;
 pub mod redact;
 mod service;
 
-pub use cassette::{Cassette, CassetteAttempt, CassetteError, CassetteRun, CassetteStep, ReplayModel};
+pub use cassette::{
+    Cassette, CassetteAttempt, CassetteError, CassetteRun, CassetteStep, ReplayModel, Timeline,
+};
 pub use content::{ContentError, InvalidPlace, Place};
 pub use read::{AttemptRecord, ExchangeRecord, RequestRecord, ResponseRecord, StepRecord};
 pub use recorder::{RecordedModel, RecordedResolver, Recorder, RecorderSettings, RecorderStats};
