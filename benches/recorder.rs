@@ -250,13 +250,21 @@ struct Host {
 impl Host {
     fn begin(store: impl ChatStore + SessionStore, recorder: Option<&Recorder>) -> Self {
         let model = Instantly::default();
+        let mut host = Self::with(store, recorder, model.clone());
+        host.model = model;
+        host
+    }
+
+    fn with(
+        store: impl ChatStore + SessionStore,
+        recorder: Option<&Recorder>,
+        model: impl LanguageModel,
+    ) -> Self {
         let mut settings = Settings::default();
         settings.rules.steps_max = u32::MAX;
         settings.capacity = 2_000;
-        let mut builder = Chatwright::builder(store, MemoryBus::new())
-            .model("m", model.clone())
-            .tool(Now)
-            .settings(settings);
+        let mut builder =
+            Chatwright::builder(store, MemoryBus::new()).model("m", model).tool(Now).settings(settings);
         if let Some(recorder) = recorder {
             builder = builder.debug(recorder);
         }
@@ -264,7 +272,7 @@ impl Host {
         let worker = chatwright.worker();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { worker.run(std::future::pending()).await });
-        Self { chatwright, model, _worker: tasks }
+        Self { chatwright, model: Instantly::default(), _worker: tasks }
     }
 
     async fn chat(&self) -> Chat {
@@ -477,28 +485,47 @@ fn resident() -> f64 {
 
 // --- instructions ---
 
-/// Runs what is to be counted: `on` or `off`, and how many deltas, or how many calls of few deltas.
+/// Runs what is to be counted: what, `on` or `off`, and two numbers.
 fn count(arguments: &[String]) {
     let number = |at: usize| arguments[at].parse::<usize>().expect("a number");
-    let (is_on, deltas, calls) = (arguments[0] == "on", number(1), number(2));
+    let (is_on, first, second) = (arguments[1] == "on", number(2), number(3));
     // Nobody drives this runtime: the writer does nothing.
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let recorder = begin(MemoryDebug::new(), &runtime);
-    let played = Played(answer(deltas));
-    let recorded = recorder.model(Arc::new(played.clone()));
-    let model: &dyn LanguageModel = if is_on { &recorded } else { &played };
-    for chat in 0..calls {
-        fold(model, call(chat as u128));
+    let undriven = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let recorder = begin(MemoryDebug::new(), &undriven);
+    match arguments[0].as_str() {
+        // So many deltas of each of so many answers.
+        "answer" => {
+            let played = Played(answer(first));
+            let recorded = recorder.model(Arc::new(played.clone()));
+            let model: &dyn LanguageModel = if is_on { &recorded } else { &played };
+            (0..second).for_each(|chat| fold(model, call(chat as u128)));
+        }
+        // A chat whose turns have so many deltas, or steps, each.
+        what => {
+            let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let store = MemoryStore::new(Arc::new(SystemClock::new()));
+            let recorder = is_on.then_some(&recorder);
+            runtime.block_on(async {
+                let (host, steps) = match what {
+                    "deltas" => (Host::with(store, recorder, Played(answer(first))), 0),
+                    _ => (Host::begin(store, recorder), first),
+                };
+                for _ in 0..second {
+                    let chat = host.chat().await;
+                    host.turn(&chat, steps).await;
+                }
+            });
+        }
     }
 }
 
 fn instructions() {
-    let counted = |mode: &str, deltas: usize, calls: usize| -> f64 {
+    let counted = |what: &str, mode: &str, first: usize, second: usize| -> f64 {
         let program = std::env::current_exe().expect("it has a name");
         let output = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
             .arg(program)
-            .args(["--count", mode, &deltas.to_string(), &calls.to_string()])
+            .args(["--count", what, mode, &first.to_string(), &second.to_string()])
             .output();
         let Ok(output) = output else { return f64::NAN };
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -506,10 +533,16 @@ fn instructions() {
         collected.and_then(|count| count.trim().parse().ok()).unwrap_or(f64::NAN)
     };
     println!("{:<44} {:>12} {:>12} {:>7}", "instructions", "off", "on", "ratio");
-    let delta = |mode| (counted(mode, 4_200, 1) - counted(mode, 200, 1)) / 4_000.0;
-    row("a delta", [delta("off"), delta("on")]);
-    let call = |mode| (counted(mode, 200, 45) - counted(mode, 200, 5)) / 40.0;
-    row("a call with 200 deltas", [call("off"), call("on")]);
+    let differ = |name: &str, what: &str, [few, many]: [(usize, usize); 2]| {
+        let units = (many.0 * many.1 - few.0 * few.1) as f64;
+        let units = if what == "answer" && few.0 == many.0 { (many.1 - few.1) as f64 } else { units };
+        let per = |mode| (counted(what, mode, many.0, many.1) - counted(what, mode, few.0, few.1)) / units;
+        row(name, [per("off"), per("on")]);
+    };
+    differ("a delta of a chat", "deltas", [(200, 1), (4_200, 1)]);
+    differ("a step of a chat", "steps", [(20, 1), (220, 1)]);
+    differ("a delta, decoded and folded", "answer", [(200, 1), (4_200, 1)]);
+    differ("an answer of 200 deltas, decoded and folded", "answer", [(200, 5), (200, 45)]);
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]

@@ -179,8 +179,13 @@ impl Configs {
 
     async fn switch(&self, key: ConfigKey) -> Result<Option<bool>, StoreError> {
         let set = self.0.caches.debug.get(&key).await;
-        set.map(|set| set.map(|set| *set))
-            .map_err(|error| StoreError::new(StoreErrorKind::Unavailable, error.to_string()))
+        set.map(|set| set.map(|set| *set)).map_err(|error| {
+            let why = match &error {
+                FillError::Source(source) => source.to_string(),
+                error => error.to_string(),
+            };
+            StoreError::new(StoreErrorKind::Unavailable, why)
+        })
     }
 
     /// Forgets what an invalidation is about. Reads that begin after it returned see what the store has then.

@@ -26,6 +26,7 @@
 //! | [`blobs!`] | [`Blobs`](chatwright_core::port::Blobs) | one that its connections share, or `volatile` |
 //! | [`ledger!`] | [`Ledger`](chatwright_core::port::Ledger) | one that its connections share, or `volatile` |
 //! | [`debug_store!`] | [`DebugStore`](chatwright_core::port::DebugStore) | one that its connections share, or `volatile` |
+//! | [`debug_switches!`] | [`DebugSwitches`](chatwright_core::port::DebugSwitches) | a [`SwitchesRig`](debug_switches::SwitchesRig) |
 //! | [`bus!`] | [`Bus`](chatwright_core::port::Bus) | a [`BusRig`](bus::BusRig), for example [`PlainBus`](bus::PlainBus) |
 //! | [`live_log!`] | [`LiveLog`](chatwright_core::port::LiveLog) | one in its writer's memory says `writer_memory` |
 //! | [`language_model!`] | [`LanguageModel`](chatwright_core::port::LanguageModel) | a [`ModelRig`](language_model::ModelRig) |
@@ -56,6 +57,7 @@ pub mod clock;
 pub mod config_store;
 mod counting;
 pub mod debug_store;
+pub mod debug_switches;
 mod flaky;
 pub mod http_observer;
 #[allow(unused_qualifications, reason = "its macro needs the whole path")]

@@ -13,6 +13,7 @@ fn the_contracts_page_names_every_clause_of_the_kit() {
     clauses.extend(kit::blobs::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::ledger::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::debug_store::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
+    clauses.extend(kit::debug_switches::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::bus::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::chat_directory::CLAUSES.iter().map(|clause| (clause.id, clause.name)));
     clauses.extend(kit::live_log::CLAUSES.iter().map(|clause| (clause.id, clause.name)));

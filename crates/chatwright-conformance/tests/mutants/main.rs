@@ -15,6 +15,7 @@ mod chat_directory;
 mod chat_store;
 mod config_store;
 mod debug_store;
+mod debug_switches;
 mod http_observer;
 mod language_model;
 mod ledger;
