@@ -484,11 +484,18 @@ async fn what_an_edit_cut_off_is_deleted_and_is_not_written_on(store: Rigged) {
         .stream(call(scope(chat(1), 3, 2), vec![said("Hi")]));
     open.next().await;
     tape.flush().await;
-    assert_eq!(tape.bench.runs(chat(1)).await.len(), 2);
+    let runs = tape.bench.runs(chat(1)).await;
+    let [cut] = &runs.iter().filter(|run| run.turn == Some(Seq::new(3))).collect::<Vec<_>>()[..] else {
+        panic!("one run of that turn was expected: {runs:?}")
+    };
     tape.tell(&Event::HistoryCut { chat: chat(1), from: Seq::new(3), at: Seq::new(9) });
+    tape.flush().await;
+    let (before, cut) = (tape.bench.store.writes().len(), cut.id);
     drop(open);
     tape.ask(Model::plays(answer("new")), call(scope(chat(1), 9, 3), vec![said("Hi")])).await;
     tape.flush().await;
+    let writes = format!("{:?}", &tape.bench.store.writes()[before..]);
+    assert!(!writes.contains(&format!("{cut:?}")), "what was cut off is written on: {writes}");
     let gone = async {
         while tape.bench.runs(chat(1)).await.len() > 2 {
             sleep(Duration::from_millis(1)).await;
