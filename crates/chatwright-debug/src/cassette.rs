@@ -370,7 +370,7 @@ impl Cassette {
         let mut lines = file.lines().enumerate();
         let invalid = |line: usize, why: String| CassetteError::Invalid { line: line + 1, why };
         let (_, head) = lines.next().ok_or_else(|| invalid(0, "the file is empty".to_owned()))?;
-        let head: Head = serde_json::from_str(&head?).map_err(|error| invalid(0, error.to_string()))?;
+        let head: Head = serde_json::from_str(&head?).map_err(|error| invalid(0, words(&error)))?;
         if head.chatwright_cassette != CASSETTE_VERSION {
             let why = format!("version {}: this program reads {CASSETTE_VERSION}", head.chatwright_cassette);
             return Err(invalid(0, why));
@@ -382,7 +382,7 @@ impl Cassette {
             if line.trim().is_empty() {
                 continue;
             }
-            let line: Line = serde_json::from_str(&line).map_err(|error| invalid(at, error.to_string()))?;
+            let line: Line = serde_json::from_str(&line).map_err(|error| invalid(at, words(&error)))?;
             let before = steps.last();
             let kept = before.map_or(&[][..], |before| &before.messages).get(..line.keeps);
             let kept = kept.ok_or_else(|| invalid(at, "it keeps more messages than there are".to_owned()))?;
@@ -426,6 +426,11 @@ impl Cassette {
     }
 }
 
+/// What is wrong with a line, whose number is told already.
+fn words(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", " at column ")
+}
+
 /// Lines of two types.
 mod erased {
     use serde::Serialize;
@@ -458,6 +463,7 @@ mod tests {
     fn what_is_no_cassette_is_refused_with_its_line() {
         let error = |file: &str| Cassette::read(file.as_bytes()).expect_err("no cassette").to_string();
         assert_eq!(error(""), "line 1 of the cassette: the file is empty");
-        assert!(error("{}").starts_with("line 1 of the cassette: missing field"));
+        let why = "line 1 of the cassette: missing field `chatwright_cassette` at column 2";
+        assert_eq!(error("{}"), why);
     }
 }

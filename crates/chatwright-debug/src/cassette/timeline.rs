@@ -140,11 +140,10 @@ impl Rows<'_, '_> {
             let role = message["role"].as_str().unwrap_or("?");
             let parts: Vec<_> =
                 message["content"].as_array().into_iter().flatten().map(shown_value).collect();
-            let answer = before.filter(|before| {
-                role == "assistant" && before.content.iter().map(shown).eq(parts.iter().map(borrowed))
-            });
-            if let Some(answer) = answer {
-                self.row("asked", role, &format!("(what #{} answered)", answer.number))?;
+            if let Some(words) =
+                before.filter(|_| role == "assistant").and_then(|before| answer(&parts, before))
+            {
+                self.row("asked", role, &words)?;
                 continue;
             }
             if parts.is_empty() {
@@ -353,8 +352,18 @@ fn shown_value(value: &Value) -> (&'static str, String) {
     }
 }
 
-fn borrowed<'a>((word, text): &'a (&'static str, String)) -> (&'static str, Cow<'a, str>) {
-    (word, text.into())
+/// What is said of parts that are what a step answered.
+fn answer(parts: &[(&'static str, String)], step: &CassetteStep) -> Option<String> {
+    let answered: Vec<_> = step.content.iter().map(shown).collect();
+    let parts = parts.iter().map(|(word, text)| (*word, Cow::from(text)));
+    if parts.clone().eq(answered.iter().cloned()) {
+        return Some(format!("(what #{} answered)", step.number));
+    }
+    let is_no_thought = |(word, _): &(&str, Cow<'_, str>)| *word != "thought";
+    let is_same =
+        parts.clone().filter(is_no_thought).eq(answered.iter().filter(|part| is_no_thought(part)).cloned());
+    (is_same && parts.len() > 0)
+        .then(|| format!("(what #{} answered, without some of its thoughts)", step.number))
 }
 
 fn place(data: &FileData) -> &str {
