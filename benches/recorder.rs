@@ -503,20 +503,29 @@ fn count(arguments: &[String]) {
         // A chat whose turns have so many deltas, or steps, each.
         what => {
             let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-            let store = MemoryStore::new(Arc::new(SystemClock::new()));
+            let store = || MemoryStore::new(Arc::new(SystemClock::new()));
+            let folder = tempfile::tempdir().expect("a folder can be made");
             let recorder = is_on.then_some(&recorder);
             runtime.block_on(async {
                 let (host, steps) = match what {
-                    "deltas" => (Host::with(store, recorder, Played(answer(first))), 0),
-                    _ => (Host::begin(store, recorder), first),
+                    "deltas" => (Host::with(store(), recorder, Played(answer(first))), 0),
+                    "steps" => (Host::begin(store(), recorder), first),
+                    _ => {
+                        let store =
+                            SqliteStore::open(folder.path().join("chats.db")).expect("an empty folder");
+                        (Host::begin(store, recorder), first)
+                    }
                 };
                 for _ in 0..second {
                     let chat = host.chat().await;
                     host.turn(&chat, steps).await;
                 }
+                drop(folder);
             });
         }
     }
+    // What waits in the queue is the writer's: it is not thrown away on the chat's account.
+    std::process::exit(0);
 }
 
 fn instructions() {
@@ -540,7 +549,8 @@ fn instructions() {
         row(name, [per("off"), per("on")]);
     };
     differ("a delta of a chat", "deltas", [(200, 1), (4_200, 1)]);
-    differ("a step of a chat", "steps", [(20, 1), (220, 1)]);
+    differ("a step of a chat in memory", "steps", [(20, 1), (220, 1)]);
+    differ("a step of a chat over SQLite", "sqlite", [(20, 1), (220, 1)]);
     differ("a delta, decoded and folded", "answer", [(200, 1), (4_200, 1)]);
     differ("an answer of 200 deltas, decoded and folded", "answer", [(200, 5), (200, 45)]);
 }
