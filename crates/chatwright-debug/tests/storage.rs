@@ -41,9 +41,10 @@ async fn taken(store: &Rigged, of: ChatId, steps: u64, with_http: bool) -> Taken
         let prompt: usize = history.iter().map(message_bytes).sum();
         naive += prompt;
         if with_http {
-            // As an adapter sends it: all of the conversation, and something at its end that differs.
+            // As an adapter sends it: all of the conversation, with something before and behind it that differs.
             let messages: Vec<_> = history.iter().map(|message| json!(message)).collect();
-            let body = json!({ "messages": messages, "model": "m", "stream": true, "n": n }).to_string();
+            let id = "x".repeat(usize::try_from(n % 50).expect("few"));
+            let body = json!({ "id": id, "messages": messages, "stream": true, "user": n }).to_string();
             naive += body.len();
             let exchange = Exchange::new(&body, "text/event-stream", &[b"data: {}\n\n"]);
             assert_eq!(tape.ask(exchange.model(), asked).await, answer("ok"));
@@ -51,7 +52,7 @@ async fn taken(store: &Rigged, of: ChatId, steps: u64, with_http: bool) -> Taken
             let plays = common::recording::Model::plays(answer("ok"));
             assert_eq!(tape.ask(plays, asked).await, answer("ok"));
         }
-        let (answer, next) = (words(&chance, 700), words(&chance, 1_300));
+        let (answer, next) = (words(&chance, 300), words(&chance, 500));
         said_bytes += answer.len() + next.len();
         history.extend(vec![answered(&answer), said(&next)]).expect("valid");
         if n % 20 == 0 {
@@ -84,14 +85,15 @@ async fn is_whole(bench: &Bench, of: ChatId, history: &ValidHistory, steps: u64)
 }
 
 /// What a step may take beside what was said in it: its rows, its last piece, and the lists above that.
-const STEP_BYTES: usize = 8 * 1_024;
+const STEP_BYTES: usize = 5 * 1_024;
 /// What its exchange may take: rows, the piece with the end of the body, and lists.
-const EXCHANGE_BYTES: usize = 8 * 1_024;
+const EXCHANGE_BYTES: usize = 5 * 1_024;
 
 async fn a_turn_of_many_steps_takes_about_what_was_said_in_it(store: Rigged) {
     for with_http in [false, true] {
         let mut taken_by = Vec::new();
-        for steps in [10, 100, 300] {
+        // Reading bodies takes a while.
+        for steps in if with_http { [10, 50, 100] } else { [10, 100, 300] } {
             let of = chat(u128::from(steps) + u128::from(with_http) * 1_000);
             let taken = taken(&store, of, steps, with_http).await;
             let count = usize::try_from(steps).expect("few");
@@ -100,15 +102,10 @@ async fn a_turn_of_many_steps_takes_about_what_was_said_in_it(store: Rigged) {
             assert!(taken.stored <= most, "{} of at most {most} bytes in {steps} steps", taken.stored);
             taken_by.push(taken);
         }
-        let [_, hundred, three_hundred] = &taken_by[..] else { panic!("three were asked for") };
-        let grown = three_hundred.stored as f64 / hundred.stored as f64;
-        let said = three_hundred.said as f64 / hundred.said as f64;
+        let [_, some, many] = &taken_by[..] else { panic!("three were asked for") };
+        let grown = many.stored as f64 / some.stored as f64;
+        let said = many.said as f64 / some.said as f64;
         assert!(grown <= 1.15 * said, "{grown} times as much where {said} times as much was said");
-        assert!(
-            three_hundred.stored * 20 <= three_hundred.naive,
-            "{} of {}",
-            three_hundred.stored,
-            three_hundred.naive
-        );
+        assert!(many.stored * 10 <= many.naive, "{} of {}", many.stored, many.naive);
     }
 }
