@@ -86,8 +86,8 @@ async fn is_whole(bench: &Bench, of: ChatId, history: &ValidHistory, steps: u64)
 
 /// What a step may take beside what was said in it: its rows, its last piece, and the lists above that.
 const STEP_BYTES: usize = 5 * 1_024;
-/// What its exchange may take: rows, the piece with the end of the body, and lists.
-const EXCHANGE_BYTES: usize = 5 * 1_024;
+/// What its exchange may take: rows, the pieces with the beginning and the end of the body, and lists.
+const EXCHANGE_BYTES: usize = 8 * 1_024;
 
 async fn a_turn_of_many_steps_takes_about_what_was_said_in_it(store: Rigged) {
     for with_http in [false, true] {
