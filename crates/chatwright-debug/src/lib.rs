@@ -3,6 +3,8 @@
 mod cassette;
 mod content;
 pub mod doc;
+#[cfg(feature = "otel")]
+pub mod otel;
 mod read;
 mod recorder;
 pub mod redact;
