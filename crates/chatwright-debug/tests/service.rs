@@ -72,7 +72,7 @@ async fn a_run_is_stored_as_it_was_given_and_has_no_end(store: Rigged) {
         ..a_run(1, 1)
     };
     assert_eq!(bench.service.create_run(whole.clone()).await.expect("created"), whole);
-    assert_eq!(bench.runs(chat(1)).await, [whole.clone()]);
+    assert_eq!(bench.runs(chat(1)).await, std::slice::from_ref(&whole));
     assert_eq!((whole.status, whole.finished_at), (DebugStatus::InProgress, None));
 }
 
@@ -204,9 +204,9 @@ async fn a_step_keeps_what_a_change_does_not_name_and_loses_what_it_clears(store
         attempts: Some(json(attempts)),
         ..begun
     };
-    assert_eq!(bench.steps(chat(1), run(1)).await, [expected.clone()]);
+    assert_eq!(bench.steps(chat(1), run(1)).await, std::slice::from_ref(&expected));
     change(StepChange::default()).await.expect("changed");
-    assert_eq!(bench.steps(chat(1), run(1)).await, [expected.clone()]);
+    assert_eq!(bench.steps(chat(1), run(1)).await, std::slice::from_ref(&expected));
     change(StepChange { error: Change::Clear, ..StepChange::default() }).await.expect("changed");
     assert_eq!(bench.steps(chat(1), run(1)).await, [DebugStep { error: None, ..expected }]);
 }

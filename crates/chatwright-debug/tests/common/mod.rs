@@ -336,10 +336,11 @@ pub async fn stored_bytes(bench: &Bench, of: ChatId) -> usize {
     }
     let mut pieces = BTreeSet::new();
     for write in bench.store.writes() {
-        if let DebugWrite::Content { chat, run, hash, bytes: piece } = write {
-            if chat == of && pieces.insert((run, hash)) {
-                bytes += piece.len();
-            }
+        if let DebugWrite::Content { chat, run, hash, bytes: piece } = write
+            && chat == of
+            && pieces.insert((run, hash))
+        {
+            bytes += piece.len();
         }
     }
     bytes
