@@ -75,6 +75,9 @@ async fn every_exchange_of_a_call_is_recorded_in_the_order_of_their_requests(sto
     assert_eq!(sum.endpoint_label.as_deref(), Some("PUT /v1/chat"), "the first that was answered in full");
 }
 
+/// Its status, its end, and what is kept of its body.
+type Told = (Option<u16>, &'static str, Option<&'static str>);
+
 async fn an_exchange_is_recorded_however_it_ends(store: Rigged) {
     let tape = Tape::new(store);
     let plain = || Exchange::new("{}", "text/plain", &[b"some", b"thing"]);
@@ -83,7 +86,7 @@ async fn an_exchange_is_recorded_however_it_ends(store: Rigged) {
     failure.message = Some("refused".into());
     let reset = End::Failed(Failure::new("test", Cause::Reset));
     let empty = |status| Exchange { answered: Some((status, vec![])), pieces: vec![], ..plain() };
-    let cases: [(Exchange, (Option<u16>, &str, Option<&str>)); 9] = [
+    let cases: [(Exchange, Told); 9] = [
         (plain(), (Some(200), "complete", Some("something"))),
         // Nobody reads it to its end.
         (Exchange { end: End::Abandoned, ..plain() }, (Some(200), "abandoned", Some("something"))),

@@ -133,7 +133,9 @@ async fn a_full_queue_is_counted_and_the_next_step_is_whole_again() {
 #[tokio::test(start_paused = true)]
 async fn a_write_is_tried_three_times_and_what_comes_after_one_that_was_given_up_is_whole() {
     let tape = tape(|_| {});
-    let mut history = ValidHistory::from(vec![said("0")]);
+    // Long enough for pieces that are written once.
+    let long = |n: u32| (0..2_000).map(|word| format!("{} ", word * n)).collect::<String>();
+    let mut history = ValidHistory::from(vec![said(&long(1))]);
     let asked = |history: &ValidHistory, n| call(scope(chat(1), 3, n), history.clone());
     let failures = Arc::new(AtomicUsize::new(2));
     let left = Arc::clone(&failures);
@@ -150,25 +152,31 @@ async fn a_write_is_tried_three_times_and_what_comes_after_one_that_was_given_up
         tape.bench.store.calls(Called::Write).iter().map(|at| at.duration_since(began).as_millis()).collect();
     assert_eq!(tried, [0, 200, 600]);
     assert_eq!(tape.recorder.stats().unwritten, 0);
-    history.extend(vec![answered("x"), said("1")]).expect("valid");
+    history.extend(vec![answered("x"), said(&long(2))]).expect("valid");
     failures.store(3, Ordering::Relaxed);
     tape.ask(Model::plays(answer("1")), asked(&history, 1)).await;
     tape.flush().await;
     assert!(tape.recorder.stats().unwritten > 0);
-    history.extend(vec![answered("x"), said("2")]).expect("valid");
+    history.extend(vec![answered("x"), said(&long(3))]).expect("valid");
     tape.ask(Model::plays(answer("2")), asked(&history, 2)).await;
     let (_, records) = tape.only(1).await;
     let steps: Vec<_> = records.iter().map(|step| (step.outline.number, answer_of(step))).collect();
     assert_eq!(steps, [(1, Some("0".to_owned())), (2, Some("2".to_owned()))]);
-    assert_eq!(prompt_of(&records[1]), ["0", "x", "1", "x", "2"]);
+    assert_eq!(prompt_of(&records[1]), [&*long(1), "x", &*long(2), "x", &*long(3)]);
     assert_eq!(records[1].problems, Vec::<String>::new(), "no piece is missing");
 }
 
 #[tokio::test(start_paused = true)]
 async fn whatever_the_store_does_the_chat_does_not_wait_and_recording_goes_on_afterwards() {
-    for fault in [Fault::Refuses, Fault::Hangs, Fault::Panics, Fault::Late(Duration::from_secs(60))] {
+    let faults = [Fault::Refuses, Fault::Hangs, Fault::Panics, Fault::Late(Duration::from_secs(60))];
+    // At every call, or where it writes.
+    for (fault, everywhere) in faults.into_iter().flat_map(|fault| [(fault, true), (fault, false)]) {
         let tape = tape(|_| {});
-        tape.bench.store.fails(move |_| fault);
+        tape.bench.store.fails(
+            move |called| {
+                if everywhere || called == Called::Write { fault } else { Fault::None }
+            },
+        );
         for n in 0..50 {
             let parts = tape
                 .ask(Model::plays(answer(OK)), call(scope(chat(1), 3, n), vec![said("Hi")]))

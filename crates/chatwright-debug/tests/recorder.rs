@@ -204,12 +204,15 @@ async fn each_step_of_a_turn_has_its_whole_prompt(store: Rigged) {
     assert_eq!(records.iter().map(prompt_of).collect::<Vec<_>>(), expected);
 }
 
+/// What is asked, how many of its parts are read, and how its step ends.
+type Ended = (&'static str, Arc<Model>, usize, DebugStatus, Option<&'static str>);
+
 async fn how_a_stream_ends_is_how_its_step_ends(store: Rigged) {
     let tape = Tape::new(store);
     let mut unfinished = block("Half");
     unfinished.push(ModelPart::KeepAlive);
     let error = || finish(FinishReason::Error, 1, 1);
-    let cases: [(&str, Arc<Model>, usize, DebugStatus, Option<&str>); 8] = [
+    let cases: [Ended; 8] = [
         ("read to its end", Model::plays(answer("All")), 9, DebugStatus::Completed, Some("All")),
         ("dropped after its last part", Model::plays(answer("All")), 4, DebugStatus::Completed, Some("All")),
         ("dropped before it", Model::plays(answer("All")), 3, DebugStatus::Interrupted, Some("All")),
