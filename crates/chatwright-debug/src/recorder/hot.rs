@@ -44,7 +44,7 @@ fn place(purpose: Purpose) -> usize {
 
 impl Shared {
     /// Queues what a call asks. Nothing: it is not recorded.
-    pub(super) fn begin(&self, call: &ModelCall, model: impl FnOnce() -> ModelId) -> Option<CallNumber> {
+    pub(super) fn begin(&self, call: &ModelCall, model: &Arc<ModelId>) -> Option<CallNumber> {
         let scope = call.scope.as_ref()?;
         // What is not known yet is found out behind the back of the chat.
         if self.service.is_enabled_now(Some(&scope.owner), scope.chat) == Some(false) {
@@ -91,7 +91,7 @@ impl Shared {
         let began = Began {
             call: number,
             scope: Arc::clone(scope),
-            model: model(),
+            model: Arc::clone(model),
             at: self.service.now(),
             prompt,
             tools: told,

@@ -47,7 +47,7 @@ pub(super) enum Job {
 pub(super) struct Began {
     pub(super) call: CallNumber,
     pub(super) scope: Arc<CallScope>,
-    pub(super) model: ModelId,
+    pub(super) model: Arc<ModelId>,
     pub(super) at: Timestamp,
     pub(super) prompt: Prompt,
     pub(super) tools: Tools,

@@ -20,12 +20,13 @@ use super::job::{CallNumber, End, Ended, Job};
 /// A model whose calls are recorded, if they say what they are part of: made by [`Recorder::model`](crate::Recorder::model).
 pub struct RecordedModel {
     inner: Arc<dyn LanguageModel>,
+    id: Arc<ModelId>,
     shared: Arc<Shared>,
 }
 
 impl RecordedModel {
     pub(super) fn new(inner: Arc<dyn LanguageModel>, shared: Arc<Shared>) -> Self {
-        Self { inner, shared }
+        Self { id: Arc::new(inner.id()), inner, shared }
     }
 }
 
@@ -43,7 +44,7 @@ impl LanguageModel for RecordedModel {
     }
 
     fn stream(&self, mut call: ModelCall) -> ModelStream {
-        let Some(number) = self.shared.begin(&call, || self.inner.id()) else {
+        let Some(number) = self.shared.begin(&call, &self.id) else {
             return self.inner.stream(call);
         };
         let other = call.transport.observer.take();

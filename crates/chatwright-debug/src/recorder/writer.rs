@@ -10,7 +10,7 @@ use chatwright_core::debug::{
     Change, DebugRun, DebugStatus, DebugStep, DebugWrite, DebugWritten, RunKind, StepChange,
 };
 use chatwright_core::limits::{DEBUG_WRITE_BYTES_MAX, DEBUG_WRITES_MAX};
-use chatwright_core::model::{CallScope, FinishReason, Message, Role, Usage};
+use chatwright_core::model::{CallScope, FinishReason, Message, ModelId, Role, Usage};
 use chatwright_core::port::{DebugStore, StoreError, StoreErrorKind};
 use chatwright_core::{ChatId, Gen, RunId, Seq, StepId, Timestamp};
 use futures::FutureExt;
@@ -287,7 +287,7 @@ impl Writer {
             if is_new {
                 let mut new = DebugRun::new(run, chat, kind, began.at);
                 (new.root, new.parent, new.owner) = (scope.root, scope.parent, Some(scope.owner.clone()));
-                (new.turn, new.tip, new.model) = (scope.turn, scope.tip, Some(began.model.clone()));
+                (new.turn, new.tip, new.model) = (scope.turn, scope.tip, Some(ModelId::clone(&began.model)));
                 new.summary = seed.to_json();
                 self.push(DebugWrite::CreateRun(Box::new(new))).await;
                 self.told.insert((chat, run, None));
@@ -316,7 +316,8 @@ impl Writer {
             self.update_step(chat, run, before.id, change).await;
         }
         let mut step = DebugStep::new(id, run, chat, began.at);
-        (step.model, step.tip, step.updated_at) = (Some(began.model.clone()), scope.tip, began.at.max(now));
+        (step.model, step.tip, step.updated_at) =
+            (Some(ModelId::clone(&began.model)), scope.tip, began.at.max(now));
         self.push(DebugWrite::CreateStep(Box::new(step))).await;
         self.told.insert((chat, run, Some(id)));
         Some(id)
