@@ -811,12 +811,15 @@ async fn a_call_keeps_the_observer_of_its_own_if_it_is_not_recorded() {
 }
 
 #[tokio::test]
-async fn events_of_chats_that_are_not_recorded_write_nothing() {
-    let tape = Tape::new(Rigged::memory());
+async fn events_of_chats_that_are_not_recorded_take_no_room_and_write_nothing() {
+    let mut settings = RecorderSettings::default();
+    settings.queue_max = 1;
+    let tape = Tape::with(Bench::new(Rigged::memory()), settings);
     tape.turn_ended(chat(1), None);
     tape.released(chat(1));
     tape.attempt_ended(chat(1), 1, AttemptEnd::Failed("x"));
     tape.recorder.observe(&Event::DoorbellFailed { chat: chat(1) });
+    assert_eq!(tape.recorder.stats(), Default::default());
     tape.flush().await;
     assert_eq!(tape.bench.store.calls_made(), 0);
 }
