@@ -60,7 +60,8 @@ async fn a_call_is_a_step_with_what_was_asked_and_what_was_answered(store: Rigge
     let tape = Tape::new(store);
     let mut whole = scope(chat(1), 3, 1);
     (whole.root, whole.parent, whole.tip) = (Some(chat(11)), Some(chat(12)), Some(Seq::new(4)));
-    let mut asked = call(whole, vec![said("What   is\nit?")]);
+    let prompt = vec![said("Hello"), answered("Hi."), said("What   is\nit?")];
+    let mut asked = call(whole, prompt);
     asked.temperature = Some(0.5);
     asked.tools = vec![ToolDefinition::Function {
         name: "look".into(),
@@ -88,7 +89,7 @@ async fn a_call_is_a_step_with_what_was_asked_and_what_was_answered(store: Rigge
     assert_eq!((step.outline.number, step.outline.status), (1, DebugStatus::Completed));
     assert_eq!((step.outline.tip, step.outline.error.clone()), (Some(Seq::new(4)), None));
     let request = step.request.as_ref().expect("it was asked");
-    assert_eq!(prompt_of(step), ["What   is\nit?"]);
+    assert_eq!(prompt_of(step), ["Hello", "Hi.", "What   is\nit?"]);
     assert_eq!(request.doc.settings, BTreeMap::from([("temperature".into(), json!(0.5))]));
     let tool = json!({"type": "function", "name": "look", "description": "looks", "input_schema": {"type": "object"}});
     assert_eq!((request.doc.tool_count, &request.tools), (1, &vec![tool]));
