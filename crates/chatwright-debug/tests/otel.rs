@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
+use chatwright_core::debug::DebugStatus;
 use chatwright_debug::Cassette;
 use chatwright_debug::otel::{ExportOptions, export};
 use opentelemetry::trace::{SpanId, SpanKind, Status, TraceId, TracerProvider};
@@ -147,21 +148,28 @@ fn a_span_has_failed_iff_what_it_stands_for_has() {
     // A failure that was tried again is the request's alone, and what was stopped has not failed.
     assert_eq!(failed(&cassette), [("POST".to_owned(), "429".to_owned())]);
 
-    // The run ends with the failure; its stream was cut.
+    // The run ends with the failure, of the second of two requests.
     cassette.steps.truncate(2);
     let step = &mut cassette.steps[1];
     let mut attempt = step.attempts.remove(0);
     attempt.doc.http[0].status = Some(200);
+    attempt.doc.http.push(attempt.doc.http[0].clone());
     let failure = attempt.doc.failure.as_mut().expect("it failed");
-    (failure.cause, failure.status) = ("truncated".into(), Some(200));
+    (failure.cause, failure.status, failure.body) = ("in_stream".into(), Some(200), None);
+    (failure.error_type, failure.message) = (Some("overloaded_error".into()), Some("Quoted words.".into()));
     step.attempts = vec![attempt];
-    step.status = chatwright_core::debug::DebugStatus::Error;
-    cassette.run.status = chatwright_core::debug::DebugStatus::Error;
+    step.status = DebugStatus::Error;
+    cassette.run.status = DebugStatus::Error;
     let names = ["invoke_agent", "chat large-1", "POST"];
-    assert_eq!(failed(&cassette), names.map(|name| (name.to_owned(), "timeout".to_owned())));
+    assert_eq!(failed(&cassette), names.map(|name| (name.to_owned(), "overloaded".to_owned())));
+    let (spans, _) = exported(&cassette, &ExportOptions::default());
+    let last = spans.last().expect("the second request");
+    assert_eq!((millis(last.start_time), millis(last.end_time)), (1_750, 1_900), "behind the first");
+    assert!(!format!("{spans:?}").contains("Quoted"), "a provider is quoted");
+
     cassette.steps[1].attempts[0].doc.http.clear();
     let names = ["invoke_agent", "chat large-1", "chatwright.attempt"];
-    assert_eq!(failed(&cassette), names.map(|name| (name.to_owned(), "timeout".to_owned())));
+    assert_eq!(failed(&cassette), names.map(|name| (name.to_owned(), "overloaded".to_owned())));
 }
 
 #[test]

@@ -198,13 +198,13 @@ impl Rows<'_, '_> {
 
     fn attempt(&mut self, attempt: &CassetteAttempt) -> fmt::Result {
         let doc = &attempt.doc;
-        let word = match doc.status {
-            AttemptStatus::Open => "not known to have ended",
-            AttemptStatus::Completed => "completed",
-            AttemptStatus::Failed => "failed",
-            AttemptStatus::Interrupted => "stopped",
-        };
-        let mut facts = vec![format!("{word} after {}", span(Duration::from_millis(doc.duration_ms)))];
+        let took = span(Duration::from_millis(doc.duration_ms));
+        let mut facts = vec![match doc.status {
+            AttemptStatus::Open => "has not ended".to_owned(),
+            AttemptStatus::Completed => format!("completed after {took}"),
+            AttemptStatus::Failed => format!("failed after {took}"),
+            AttemptStatus::Interrupted => format!("stopped after {took}"),
+        }];
         let first = doc.first_content_ms.map(Duration::from_millis);
         facts.extend(first.map(|first| format!("first content {}", span(first))));
         facts.extend(speed(doc).map(|speed| format!("{speed:.1} tokens/s")));
