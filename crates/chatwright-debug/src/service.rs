@@ -297,9 +297,21 @@ impl DebugService {
         status: DebugStatus,
         seed: Summary,
     ) -> Result<(), UpdateError> {
+        self.finalize_run_at(chat, run, status, seed, self.now()).await
+    }
+
+    /// The same for a run that has ended at this time.
+    pub(crate) async fn finalize_run_at(
+        &self,
+        chat: ChatId,
+        run: RunId,
+        status: DebugStatus,
+        seed: Summary,
+        at: Timestamp,
+    ) -> Result<(), UpdateError> {
         let service = self.clone();
         let done = self.detach(async move {
-            let within = timeout(STORE_WITHIN, service.finalize(chat, run, status, seed));
+            let within = timeout(STORE_WITHIN, service.finalize(chat, run, status, seed, at));
             let late = StoreError::new(StoreErrorKind::Unavailable, "a run was not ended in time");
             within.await.unwrap_or_else(|_| Err(late.into()))
         });
@@ -313,6 +325,7 @@ impl DebugService {
         run: RunId,
         status: DebugStatus,
         seed: Summary,
+        at: Timestamp,
     ) -> Result<(), UpdateError> {
         // Half of the time at most: a run that ends without its sum is better than one that does not end.
         let summed = match timeout(STORE_WITHIN / 2, self.summary(chat, run, seed.clone())).await {
@@ -326,8 +339,8 @@ impl DebugService {
                 seed
             }
         };
-        let change =
-            RunChange { status: Some(status), summary: Some(summed.to_json()), ..RunChange::default() };
+        let (status, finished_at, summary) = (Some(status), Some(at), Some(summed.to_json()));
+        let change = RunChange { status, finished_at, summary, ..RunChange::default() };
         self.update_run(chat, run, change).await
     }
 

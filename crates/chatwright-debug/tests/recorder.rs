@@ -773,11 +773,7 @@ async fn what_is_under_way_gives_signs_of_life_and_what_nobody_goes_on_with_ends
     assert_eq!((run.status, run.updated_at), (DebugStatus::InProgress, at(1_500_000)));
     assert_eq!(records[0].outline.updated_at, at(1_500_000));
     let (run, _) = tape.bench.only(chat(2)).await;
-    assert_eq!(
-        (run.status, run.finished_at),
-        (DebugStatus::Error, Some(at(150_000))),
-        "nobody tried it again"
-    );
+    assert_eq!((run.status, run.finished_at), (DebugStatus::Error, Some(at(0))), "nobody tried it again");
     drop(long);
     sleep(Duration::from_secs(70 * 60)).await;
     tape.flush().await;
@@ -823,4 +819,21 @@ async fn events_of_chats_that_are_not_recorded_take_no_room_and_write_nothing() 
     assert_eq!(tape.recorder.stats(), Default::default());
     tape.flush().await;
     assert_eq!(tape.bench.store.calls_made(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_has_ended_when_it_did_however_late_it_is_written() {
+    let tape = Tape::new(Rigged::memory());
+    // The store takes its time.
+    tape.bench.store.set_open(false);
+    tape.ask(Model::plays(answer("ok")), call(scope(chat(1), 3, 1), vec![said("Hi")])).await;
+    tape.bench.clock.advance(Duration::from_secs(5));
+    tape.turn_ended(chat(1), Some(StopReason::Complete));
+    tape.bench.clock.advance(Duration::from_secs(600));
+    tape.bench.store.set_open(true);
+    tape.flush().await;
+    let (run, records) = tape.bench.only(chat(1)).await;
+    assert_eq!((run.started_at, run.finished_at), (at(0), Some(at(5_000))));
+    assert_eq!(records[0].outline.finished_at, Some(at(0)));
+    assert_eq!(Summary::from_json(&run.summary).duration_ms, Some(0));
 }

@@ -161,9 +161,12 @@ impl Shared {
                     Some(StopReason::Interrupted) => DebugStatus::Interrupted,
                     Some(_) => DebugStatus::Completed,
                 },
+                now: self.service.now(),
             },
-            Event::TurnAbandoned { chat, .. } => Job::TurnEnded { chat, status: DebugStatus::Interrupted },
-            Event::ActivityChanged { chat, to: None, .. } => Job::Released { chat },
+            Event::TurnAbandoned { chat, .. } => {
+                Job::TurnEnded { chat, status: DebugStatus::Interrupted, now: self.service.now() }
+            }
+            Event::ActivityChanged { chat, to: None, .. } => Job::Released { chat, now: self.service.now() },
             // These are told also for chats that this process has never recorded: another one may have.
             Event::HistoryCut { chat, from, at } => {
                 let now = self.service.now();
@@ -181,7 +184,7 @@ impl Shared {
             Job::Stored { chat, .. }
             | Job::Judged { chat, .. }
             | Job::TurnEnded { chat, .. }
-            | Job::Released { chat } => chat,
+            | Job::Released { chat, .. } => chat,
             _ => return,
         };
         // The writer forgets what it knows of a chat whose turn is over: the next call begins anew.

@@ -33,9 +33,9 @@ pub(super) enum Job {
     /// What the loop says of an attempt whose answer nobody listened to any more.
     Judged { chat: ChatId, r#gen: Gen, status: DebugStatus, why: Option<Box<str>> },
     /// A turn came to its end.
-    TurnEnded { chat: ChatId, status: DebugStatus },
+    TurnEnded { chat: ChatId, status: DebugStatus, now: Timestamp },
     /// This process does not hold the chat any more.
-    Released { chat: ChatId },
+    Released { chat: ChatId, now: Timestamp },
     /// A part of the chat's log counts no more.
     Cut { chat: ChatId, from: Seq, at: Seq, now: Timestamp },
     /// The chat was archived.
@@ -79,6 +79,8 @@ pub(super) struct Ended {
     pub(super) call: CallNumber,
     pub(super) end: End,
     pub(super) gathered: Gathered,
+    /// When, by the recorder's clock: it may be written much later.
+    pub(super) at: Timestamp,
     pub(super) took: Duration,
     pub(super) first: Option<Duration>,
 }

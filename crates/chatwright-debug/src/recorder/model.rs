@@ -125,7 +125,8 @@ impl Recorded {
         // Nothing may come behind it, and an exchange that is still open ends with it.
         self.inner = None;
         let (took, first) = (self.began.elapsed(), self.first);
-        let ended = Ended { call: self.number, end, gathered: capture.gathered(), took, first };
+        let (call, at) = (self.number, self.shared.service.now());
+        let ended = Ended { call, end, gathered: capture.gathered(), at, took, first };
         self.shared.queue(Job::Ended(Box::new(ended)));
     }
 }

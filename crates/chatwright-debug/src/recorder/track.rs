@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use chatwright_core::debug::{ContentHash, DebugStatus, RunKind};
 use chatwright_core::history::Grown;
 use chatwright_core::model::{CallScope, Usage};
-use chatwright_core::{ChatId, Gen, RunId, Seq, StepId, Uuid};
+use chatwright_core::{ChatId, Gen, RunId, Seq, StepId, Timestamp, Uuid};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -32,6 +32,8 @@ pub(super) struct Track {
     /// Calls that have not ended.
     pub(super) open_calls: usize,
     pub(super) last_seen: Instant,
+    /// When something last ended in it.
+    pub(super) ended_at: Option<Timestamp>,
 }
 
 /// A prompt that grows.
@@ -83,6 +85,7 @@ impl Track {
             tools: None,
             open_calls: 0,
             last_seen: Instant::now(),
+            ended_at: None,
         }
     }
 

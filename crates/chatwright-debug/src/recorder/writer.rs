@@ -161,20 +161,20 @@ impl Writer {
             Job::Judged { chat, r#gen, status, why } => {
                 self.judged(chat, r#gen, status, why.as_deref()).await;
             }
-            Job::TurnEnded { chat, status } => {
+            Job::TurnEnded { chat, status, now } => {
                 for kind in self.tracks.kinds(chat) {
                     // A title is none of the turn's.
                     if !matches!(kind, RunKind::TitleGeneration | RunKind::Quickgen) {
                         // How the turn ends says nothing of a summary in it.
                         let status = (kind == RunKind::ChatTurn).then_some(status);
-                        self.finalize(chat, kind, status).await;
+                        self.finalize(chat, kind, status, Some(now)).await;
                     }
                 }
             }
-            Job::Released { chat } => {
+            Job::Released { chat, now } => {
                 for kind in self.tracks.kinds(chat) {
                     if !matches!(kind, RunKind::TitleGeneration | RunKind::Quickgen) {
-                        self.finalize(chat, kind, None).await;
+                        self.finalize(chat, kind, None, Some(now)).await;
                     }
                 }
             }
@@ -238,8 +238,14 @@ impl Writer {
         }
     }
 
-    /// Ends a run, with this status or by how its last step ended.
-    async fn finalize(&mut self, chat: ChatId, kind: RunKind, status: Option<DebugStatus>) {
+    /// Ends a run, with this status or by how its last step ended; at this time, or when that ended.
+    async fn finalize(
+        &mut self,
+        chat: ChatId,
+        kind: RunKind,
+        status: Option<DebugStatus>,
+        at: Option<Timestamp>,
+    ) {
         let Some(track) = self.tracks.remove(chat, kind) else { return };
         let status = status.unwrap_or_else(|| track.own_end());
         for step in track.steps().filter(|step| !step.status.is_terminal()) {
@@ -248,7 +254,9 @@ impl Writer {
             self.update_step(chat, track.run, step.id, change).await;
         }
         self.write().await;
-        let ended = caught_update(self.service.finalize_run(chat, track.run, status, track.seed)).await;
+        let at = at.or(track.ended_at).unwrap_or_else(|| self.service.now());
+        let ended = self.service.finalize_run_at(chat, track.run, status, track.seed, at);
+        let ended = caught_update(ended).await;
         if let Err(error) = ended {
             tracing::debug!(%chat, %error, "a debug run was not ended; it will be swept");
         }
@@ -264,7 +272,7 @@ impl Writer {
         };
         let idle: Vec<_> = self.tracks.runs.iter().filter_map(idle).collect();
         for (chat, kind) in idle {
-            self.finalize(chat, kind, None).await;
+            self.finalize(chat, kind, None, None).await;
         }
         let now: Timestamp = self.service.now();
         let sign = |((chat, _), track): (&(ChatId, RunKind), &Track)| {

@@ -71,7 +71,7 @@ impl Writer {
             _ => scope.attempt > 1 || track.open_calls > 0,
         });
         if !goes_on {
-            self.finalize(chat, kind, None).await;
+            self.finalize(chat, kind, None, None).await;
             let (run, is_new) = self.run_of(scope).await?;
             let seed = Summary::seed(&self.redactor.text(&asked_in(&began.prompt)));
             if is_new {

@@ -13,10 +13,9 @@ use crate::doc::{AttemptStatus, DOC_VERSION, ExchangeDoc, ResponseDoc};
 
 impl Writer {
     pub(super) async fn ended(&mut self, ended: Ended) {
-        let Ended { call, end, gathered, took, first } = ended;
+        let Ended { call, end, gathered, at, took, first } = ended;
         let Some(open) = self.tracks.calls.remove(&call) else { return };
         let OpenCall { chat, kind, run, step, attempt, redactor, exchanges } = open;
-        let now = self.service.now();
         let Gathered { parts, dropped, counts, _grant: grant } = gathered;
         let made = heavy(grant.bytes(), {
             let redactor = redactor.clone();
@@ -32,7 +31,7 @@ impl Writer {
             return;
         };
         track.open_calls = track.open_calls.saturating_sub(1);
-        track.last_seen = Instant::now();
+        (track.last_seen, track.ended_at) = (Instant::now(), Some(at));
         let is_last = track.open_calls == 0;
         let Some(step) = track.step_mut(step) else { return };
         let mut exchanges: Vec<_> = exchanges.into_iter().collect();
@@ -68,7 +67,7 @@ impl Writer {
                 doc.status = AttemptStatus::Failed;
                 doc.failure = Some(payload::failure(&redactor, failure));
                 doc.content = content;
-                change.error = Change::Set(payload::error(&redactor, failure, now));
+                change.error = Change::Set(payload::error(&redactor, failure, at));
                 DebugStatus::Error
             }
             End::Dropped => {
@@ -95,7 +94,7 @@ impl Writer {
         step.status = step.status.max(status);
         // A lower status would change nothing at all.
         change.status = Some(step.status);
-        change.finished_at = Some(now);
+        change.finished_at = Some(at);
         // An attempt that failed has said nothing that counts.
         if !matches!(end, End::Failed(_)) {
             change.response = Change::Set(payload::json_of(&response));
@@ -110,7 +109,7 @@ impl Writer {
         // A run that is not a turn's is over with its answer.
         let is_over = matches!(end, End::Finished(_)) || kind == RunKind::TitleGeneration;
         if kind != RunKind::ChatTurn && is_over && is_last {
-            self.finalize(chat, kind, None).await;
+            self.finalize(chat, kind, None, Some(at)).await;
         }
     }
 }
