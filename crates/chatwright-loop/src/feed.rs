@@ -78,7 +78,7 @@ impl Deps {
                     match self.landed(id, input, seen, base.as_ref(), history).await {
                         Ok(Some((record, turns))) => {
                             let chat = base.ok_or(Refused::NotFound { what: "chat" })?;
-                            turns.tell(self, &chat, input.op());
+                            turns.tell(self, &chat, input);
                             return Ok(Landed { receipt: receipt_of(&record), chat, turns });
                         }
                         // Whatever was unknown has not landed; what is late will meet a newer revision.
@@ -119,7 +119,7 @@ impl Deps {
                     self.absorb(commit.records(), history)?;
                     let chat = Chat::new(id, commit.head().clone()).map_err(broken)?;
                     let turns = Turns::of(commit.records(), base.as_ref());
-                    turns.tell(self, &chat, input.op());
+                    turns.tell(self, &chat, input);
                     return Ok(Landed { chat, receipt, turns });
                 }
                 Err(CommitError::Conflict(Actual::Purged)) => {

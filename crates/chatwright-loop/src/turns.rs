@@ -2,8 +2,8 @@ use chatwright_core::head::{Compact, Status};
 use chatwright_core::port::Event;
 use chatwright_core::port::timing::ChatKind;
 use chatwright_core::record::{Body, StopReason};
-use chatwright_core::{Head, OpId, Record, Seq};
-use chatwright_engine::Chat;
+use chatwright_core::{Head, Record, Seq};
+use chatwright_engine::{Chat, Input, Work};
 
 use crate::deps::Deps;
 
@@ -14,6 +14,8 @@ pub(crate) struct Turns {
     pub(crate) ended: Option<TurnEnd>,
     /// Another one began.
     pub(crate) began: bool,
+    /// Where an answer stands that is whole.
+    answer: Option<Seq>,
     /// From where on history was cut, and where that is said.
     cut: Option<(Seq, Seq)>,
     /// The chat was archived, and where that is said.
@@ -57,6 +59,7 @@ impl Turns {
             }
             "chat.error" if !self.rested => self.ended = Some(TurnEnd::Failed),
             "message.user" => self.began = true,
+            "message.assistant" => self.answer = Some(record.seq),
             "history.cut" => {
                 if let Ok(Body::HistoryCut(cut)) = record.open().map(|entry| entry.body) {
                     self.cut = Some((cut.from, record.seq));
@@ -67,9 +70,15 @@ impl Turns {
         }
     }
 
-    /// Tells the observers.
-    pub(crate) fn tell(self, deps: &Deps, chat: &Chat, op: OpId) {
-        let (chat, kind) = (chat.id, kind(&chat.head));
+    /// Tells the observers what became of this input: what ends before what it is part of.
+    pub(crate) fn tell(self, deps: &Deps, chat: &Chat, input: &Input) {
+        let (chat, kind, op) = (chat.id, kind(&chat.head), input.op());
+        // What was stopped is a message as well, and no step.
+        if let (Some(answer), Input::Work(_, fence, Work::Answered(work))) = (self.answer, input)
+            && let Some(r#gen) = fence.r#gen
+        {
+            deps.observe(&Event::StepStored { chat, r#gen, answer, model: &work.model });
+        }
         match self.ended {
             Some(TurnEnd::Stopped(reason)) => {
                 deps.observe(&Event::TurnEnded { chat, reason: Some(reason), kind });

@@ -4,6 +4,7 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use chatwright_core::ChatId;
 use chatwright_core::content::{Metadata, Part};
@@ -14,6 +15,7 @@ use chatwright_core::record::{AttemptEnded, AttemptFailed, Body, Outcome, StopRe
 use chatwright_core::tool::Effect;
 use chatwright_loop::{Chats, Settings};
 use parking_lot::Mutex;
+use tokio::time::{sleep, timeout};
 
 use common::{
     CountTool, RuleModel, World, call, finish, new_chat, records, say, text, transcript, until, work,
@@ -234,6 +236,53 @@ async fn what_a_provider_warns_of_is_told() {
     until(&chats, chat, Status::Waiting).await;
     assert_eq!(transcript(&chats, chat).await, ["user: hello", "model: Hi."]);
     assert_eq!(*warnings.0.lock(), [["top_k is left out", "so is seed"]]);
+}
+
+/// Keeps which ends were told.
+#[derive(Default)]
+struct Ends(Mutex<Vec<String>>);
+
+impl Observer for Ends {
+    fn observe(&self, event: &Event<'_>) {
+        self.0.lock().push(match event {
+            Event::AttemptEnded { r#gen, .. } => format!("attempt of {gen}"),
+            Event::StepStored { r#gen, answer, .. } => format!("step of {gen} at {answer}"),
+            Event::TurnEnded { .. } => "turn".to_owned(),
+            Event::ActivityChanged { to: None, .. } => "chat".to_owned(),
+            _ => return,
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_is_told_before_what_it_is_part_of() {
+    let world = World::new();
+    let (model, _) = first(say("Hi."));
+    let ends = Arc::new(Ends::default());
+    let mut ports = world.ports(model, vec![]);
+    ports.observers = vec![ends.clone()];
+    let chats = Chats::new(ports, Settings::default()).expect("a valid setup");
+    let _worker = work(&chats);
+    let (chat, _) = chats.create(new_chat("hello")).await.expect("created");
+    until(&chats, chat, Status::Waiting).await;
+    timeout(Duration::from_secs(60), async {
+        while ends.0.lock().last().is_none_or(|last| last != "chat") {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .expect("the chat rests");
+    let stored = records(&chats, chat).await;
+    let (r#gen, answer) = stored
+        .iter()
+        .find_map(|record| match record.open().expect("ours").body {
+            Body::MessageAssistant(message) => Some((message.r#gen, record.seq)),
+            _ => None,
+        })
+        .expect("there is an answer");
+    let expected =
+        [format!("attempt of {gen}"), format!("step of {gen} at {answer}"), "turn".into(), "chat".into()];
+    assert_eq!(*ends.0.lock(), expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use chatwright_core::head::{OpenGen, UnitKind};
 use chatwright_core::model::{FinishReason, ModelCall, ModelId, ModelPart, Usage};
 use chatwright_core::port::timing::{CompactionResult, Stage};
 use chatwright_core::port::{AttemptEnd, Event, LanguageModel, LedgerEnd, LiveLog, Purpose};
-use chatwright_engine::{Answer, Compacted, Item, Report, Stopped, Work};
+use chatwright_engine::{Answer, Compacted, Report, Stopped, Work};
 use chatwright_retry::Gate;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep_until};
@@ -325,12 +325,6 @@ impl Held {
         self.history.items().last().map(|(seq, _)| *seq)
     }
 
-    /// Where the last answer stands.
-    fn last_answer(&self) -> Option<Seq> {
-        let answer = |(seq, item): &(Seq, Item)| matches!(item, Item::Assistant(_)).then_some(*seq);
-        self.history.items().iter().rev().find_map(answer)
-    }
-
     /// Whether there is to be a summary before a prompt of so many tokens.
     fn is_full(&self, asked: &Asked, tokens: u64) -> bool {
         let (Some(window), Some(percent)) = (asked.window, asked.chosen.threshold()) else { return false };
@@ -482,16 +476,14 @@ impl Held {
             _ => None,
         };
         asked.close(&report, ledger_end(end)).await;
+        // Before the commit, which tells of the step and of the turn that it is the end of.
+        self.observe_end(open, end, answer.usage());
         let landed = self.feed(open.r#gen, work).await;
         if landed {
             preview.seal(off).await;
         }
-        self.observe_end(open, end, answer.usage());
         let (chat, model) = (self.id, &model);
         if let (true, Some(refused)) = (landed, refused) {
-            if let Some(answer) = self.last_answer() {
-                deps.observe(&Event::StepStored { chat, r#gen: open.r#gen, answer, model });
-            }
             for name in refused {
                 deps.observe(&Event::ToolRefused { chat, model, name });
             }
