@@ -45,6 +45,7 @@ on_both_stores![
     a_turn_whose_run_was_swept_goes_on_in_a_second_part,
     what_is_no_turn_ends_with_its_answer,
     a_summary_that_failed_stays_an_error_when_its_turn_is_done,
+    each_of_several_runs_of_a_turn_has_its_tools,
     advice_that_is_asked_for_twice_at_once_is_recorded_twice,
     a_run_that_somebody_else_ended_costs_its_step_and_nothing_else,
     two_processes_number_the_steps_of_one_turn_without_a_hole,
@@ -389,6 +390,32 @@ async fn a_summary_that_failed_stays_an_error_when_its_turn_is_done(store: Rigge
         found,
         [(RunKind::ChatTurn, DebugStatus::Completed), (RunKind::Compaction, DebugStatus::Error)]
     );
+}
+
+async fn each_of_several_runs_of_a_turn_has_its_tools(store: Rigged) {
+    let tape = Tape::new(store);
+    for purpose in [Purpose::Compaction, Purpose::Advisor] {
+        for r#gen in [1, 2] {
+            let mut of = scope(chat(1), 3, r#gen);
+            of.purpose = purpose;
+            let mut asked = call(of, vec![said("Hi")]);
+            asked.tools = vec![ToolDefinition::Provider {
+                id: "x.look".into(),
+                name: "look".into(),
+                args: Default::default(),
+            }];
+            tape.ask(Model::plays(answer("ok")), asked).await;
+        }
+    }
+    tape.flush().await;
+    let runs = tape.bench.runs(chat(1)).await;
+    assert_eq!(runs.len(), 4);
+    for run in runs {
+        for step in tape.bench.records(chat(1), run.id).await {
+            let tools = step.request.as_ref().map(|request| request.tools.len());
+            assert_eq!((tools, &step.problems[..]), (Some(1), &[][..]), "{:?}", run.kind);
+        }
+    }
 }
 
 async fn a_run_that_somebody_else_ended_costs_its_step_and_nothing_else(store: Rigged) {

@@ -27,19 +27,16 @@ const CALL_BYTES: usize = 1_024;
 /// What the last calls of chats were like, so that only what is new has to be copied.
 #[derive(Default)]
 pub(super) struct Lanes {
-    chats: HashMap<ChatId, [Lane; Purpose::ALL.len()]>,
+    chats: HashMap<ChatId, Lane>,
     /// Tools of other calls: most chats of a host have the same.
     tools: Vec<Arc<[ToolDefinition]>>,
 }
 
+/// The last call of a turn. What else is asked is a run of its own, which ends with its answer: nothing goes on there.
 #[derive(Default)]
 struct Lane {
     grown: Option<Grown>,
     tools: Option<Arc<[ToolDefinition]>>,
-}
-
-fn place(purpose: Purpose) -> usize {
-    Purpose::ALL.iter().position(|one| *one == purpose).unwrap_or(0)
 }
 
 impl Shared {
@@ -51,13 +48,14 @@ impl Shared {
             return None;
         }
         let number = CallNumber(self.calls.fetch_add(1, Ordering::Relaxed));
+        let is_turn = scope.purpose == Purpose::Turn;
         let (grown, tools) = {
             let mut lanes = self.lanes.lock();
             if lanes.chats.len() >= LANES_MAX {
                 lanes.chats.clear();
             }
-            let lane = &mut lanes.chats.entry(scope.chat).or_default()[place(scope.purpose)];
-            (lane.grown.take(), lane.tools.take())
+            let lane = lanes.chats.entry(scope.chat).or_default();
+            if is_turn { (lane.grown.take(), lane.tools.take()) } else { (None, None) }
         };
         // What takes long is done without the lock: chats would wait for each other.
         let mut grant = self.budget.nothing();
@@ -69,12 +67,8 @@ impl Shared {
                 Prompt::More { since, messages: messages.to_vec(), grown }
             }
             // Nobody extends what was made for one call. What is extended would be copied if a clone were held.
-            None if scope.purpose != Purpose::Turn && room(&call.prompt) => {
-                Prompt::Shared(call.prompt.clone())
-            }
-            None if scope.purpose == Purpose::Turn && room(&call.prompt) => {
-                Prompt::Copied(call.prompt.to_vec(), grown)
-            }
+            None if !is_turn && room(&call.prompt) => Prompt::Shared(call.prompt.clone()),
+            None if is_turn && room(&call.prompt) => Prompt::Copied(call.prompt.to_vec(), grown),
             _ => Prompt::Dropped,
         };
         let (tools, told) = match tools {
@@ -85,8 +79,8 @@ impl Shared {
             }
         };
         let follows = matches!(prompt, Prompt::Copied(..) | Prompt::More { .. });
-        if let Some(lanes) = self.lanes.lock().chats.get_mut(&scope.chat) {
-            lanes[place(scope.purpose)] = Lane { grown: follows.then_some(grown), tools: Some(tools) };
+        if let Some(lane) = self.lanes.lock().chats.get_mut(&scope.chat).filter(|_| is_turn) {
+            *lane = Lane { grown: follows.then_some(grown), tools: Some(tools) };
         }
         let began = Began {
             call: number,
@@ -133,14 +127,15 @@ impl Shared {
 
     /// The next call of this kind is copied whole.
     pub(super) fn forget(&self, scope: &CallScope) {
-        if let Some(lanes) = self.lanes.lock().chats.get_mut(&scope.chat) {
-            lanes[place(scope.purpose)] = Lane::default();
+        let is_turn = scope.purpose == Purpose::Turn;
+        if let Some(lane) = self.lanes.lock().chats.get_mut(&scope.chat).filter(|_| is_turn) {
+            *lane = Lane::default();
         }
     }
 
     /// The next calls of all chats are copied whole.
     pub(super) fn forget_all(&self) {
-        self.lanes.lock().chats.values_mut().for_each(|lanes| *lanes = Default::default());
+        self.lanes.lock().chats.values_mut().for_each(|lane| *lane = Lane::default());
     }
 
     pub(super) fn observe(&self, event: &Event<'_>) {
