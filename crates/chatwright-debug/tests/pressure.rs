@@ -10,6 +10,7 @@ use chatwright_core::debug::{DebugStatus, DebugWrite};
 use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{CallScope, ToolDefinition};
 use chatwright_core::port::{LanguageModel, Purpose};
+use chatwright_core::record::StopReason;
 use chatwright_debug::{RecorderSettings, Summary};
 use common::recording::{
     Exchange, Model, Tape, answer, answer_of, answered, block, call, prompt_of, said, scope,
@@ -254,4 +255,18 @@ async fn a_run_whose_end_was_dropped_does_not_live_for_ever() {
         tape.bench.store.writes()[before..].iter().any(|write| matches!(write, DebugWrite::Touch { .. }));
     assert!(!touched, "and nothing says that it is alive");
     assert!(tape.recorder.flush(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn however_many_titles_were_written_a_turn_is_told_of_its_end() {
+    let tape = tape(|_| {});
+    tape.ask(Model::plays(answer(OK)), call(scope(chat(1), 3, 1), vec![said("Hi")])).await;
+    tape.flush().await;
+    for n in 2..20_000 {
+        let title = CallScope::new(chat(n), user("ada"), Purpose::Title);
+        drop(tape.recorder.model(Model::plays(answer(OK))).stream(call(title, vec![said("Hi")])));
+    }
+    tape.flush().await;
+    tape.turn_ended(chat(1), Some(StopReason::Complete));
+    assert_eq!(tape.only(1).await.0.status, DebugStatus::Completed);
 }

@@ -49,9 +49,12 @@ impl Shared {
         }
         let number = CallNumber(self.calls.fetch_add(1, Ordering::Relaxed));
         let is_turn = scope.purpose == Purpose::Turn;
-        let (grown, tools) = {
+        let (grown, tools) = if scope.purpose == Purpose::Title {
+            // It is written when its chat is at rest: nobody would tell of an end that makes room again.
+            (None, None)
+        } else {
             let mut lanes = self.lanes.lock();
-            if lanes.chats.len() >= LANES_MAX {
+            if lanes.chats.len() >= LANES_MAX && !lanes.chats.contains_key(&scope.chat) {
                 lanes.chats.clear();
             }
             let lane = lanes.chats.entry(scope.chat).or_default();
