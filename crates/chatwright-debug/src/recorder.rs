@@ -30,6 +30,8 @@ use budget::Budget;
 use hot::Lanes;
 use job::Job;
 
+/// A call takes two places: for its beginning, and for its end.
+const QUEUE_MIN: usize = 2;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -40,7 +42,7 @@ pub struct RecorderSettings {
     /// Most bytes that are held in memory before they are written, by all chats of the process together: 64 MiB by default. What there
     /// is no room for is left out, which its record says.
     pub memory_bytes_max: usize,
-    /// Most jobs that wait to be written: 8,192 by default. What comes while as many wait is dropped, and counted.
+    /// Most jobs that wait to be written: 8,192 by default, at least 2. A call that streams has a place for its end. What comes while as many wait is dropped, and counted.
     pub queue_max: usize,
     /// Most bytes of an answer: 1 MiB by default.
     pub answer_bytes_max: usize,
@@ -114,7 +116,7 @@ impl Recorder {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(service: DebugService, redactor: Redactor, settings: RecorderSettings) -> Self {
-        let (queue, jobs) = mpsc::channel(settings.queue_max.max(1));
+        let (queue, jobs) = mpsc::channel(settings.queue_max.max(QUEUE_MIN));
         let shared = Arc::new(Shared {
             service,
             budget: Budget::new(settings.memory_bytes_max),

@@ -213,7 +213,7 @@ async fn a_recorder_ends_when_it_is_told_to_whatever_the_store_does() {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_whose_end_was_dropped_does_not_live_for_ever() {
-    let tape = tape(|settings| settings.queue_max = 1);
+    let tape = tape(|settings| settings.queue_max = 4);
     let summary = || {
         let mut of = CallScope::new(chat(2), user("ada"), Purpose::Compaction);
         of.turn = None;
@@ -226,14 +226,18 @@ async fn a_run_whose_end_was_dropped_does_not_live_for_ever() {
     tape.flush().await;
     turn.next().await;
     other.next().await;
-    // Another chat's call takes the only place.
+    // Another chat's call takes the last places: those of its beginning and of its end.
     tape.bench.store.set_open(false);
     let filler =
         tape.recorder.model(Model::stalls(vec![])).stream(call(scope(chat(3), 3, 1), vec![said("Hi")]));
     let dropped = tape.recorder.stats().dropped;
     drop((turn, other));
     tape.turn_ended(chat(1), None);
-    assert!(tape.recorder.stats().dropped >= dropped + 3);
+    assert_eq!(
+        tape.recorder.stats().dropped,
+        dropped + 1,
+        "that of the turn; the calls have places for theirs"
+    );
     tape.bench.store.set_open(true);
     for _ in 0..30 {
         sleep(Duration::from_secs(150)).await;
@@ -269,4 +273,24 @@ async fn however_many_titles_were_written_a_turn_is_told_of_its_end() {
     tape.flush().await;
     tape.turn_ended(chat(1), Some(StopReason::Complete));
     assert_eq!(tape.only(1).await.0.status, DebugStatus::Completed);
+}
+
+#[tokio::test]
+async fn an_answer_that_began_to_be_recorded_is_recorded_although_the_queue_is_full_at_its_end() {
+    let tape = tape(|settings| settings.queue_max = 4);
+    let asked = |n| call(scope(chat(n), 3, 1), vec![said("Hi")]);
+    let mut first = tape.recorder.model(Model::plays(answer(OK))).stream(asked(1));
+    tape.bench.store.set_open(false);
+    // The queue is full of another chat's call.
+    let other = tape.recorder.model(Model::stalls(vec![])).stream(asked(2));
+    let dropped = tape.recorder.stats().dropped;
+    assert_eq!(first.by_ref().collect::<Vec<_>>().now_or_never(), Some(answer(OK)));
+    assert!(tape.recorder.model(Model::plays(answer(OK))).stream(asked(3)).next().now_or_never().is_some());
+    assert_eq!(tape.recorder.stats().dropped, dropped + 1, "the third call finds no place");
+    tape.bench.store.set_open(true);
+    drop((first, other));
+    tape.flush().await;
+    let (_, records) = tape.only(1).await;
+    assert_eq!(answer_of(&records[0]).as_deref(), Some(OK));
+    assert_eq!(tape.bench.runs(chat(3)).await, []);
 }

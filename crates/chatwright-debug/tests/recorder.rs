@@ -864,3 +864,17 @@ async fn what_ended_has_ended_when_it_did_however_late_it_is_written() {
     assert_eq!(records[0].outline.finished_at, Some(at(0)));
     assert_eq!(Summary::from_json(&run.summary).duration_ms, Some(0));
 }
+
+#[tokio::test]
+async fn a_retry_of_an_answer_that_was_none_joins_its_step() {
+    let tape = Tape::new(Rigged::memory());
+    // It came to its end, and said nothing: the loop asks again.
+    let nothing = Model::plays(vec![finish(FinishReason::Stop, 3, 0)]);
+    tape.ask(nothing, call(scope(chat(1), 3, 1), vec![said("Hi")])).await;
+    tape.attempt_ended(chat(1), 1, AttemptEnd::Failed("empty_answer"));
+    tape.ask(Model::plays(answer("ok")), call(again(scope(chat(1), 3, 2), 2), vec![said("Hi")])).await;
+    let (_, records) = tape.only(1).await;
+    assert_eq!((records.len(), records[0].attempts.len()), (1, 2));
+    assert_eq!((records[0].outline.status, &records[0].outline.error), (DebugStatus::Completed, &None));
+    assert_eq!(answer_of(&records[0]).as_deref(), Some("ok"));
+}

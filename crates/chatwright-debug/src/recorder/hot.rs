@@ -13,6 +13,7 @@ use chatwright_core::model::{
 use chatwright_core::port::{AttemptEnd, Event, Purpose};
 use chatwright_core::record::StopReason;
 use serde_json::{Value, json};
+use tokio::sync::mpsc::OwnedPermit;
 
 use super::Shared;
 use super::job::{Began, CallNumber, Job, Prompt, Tools};
@@ -41,12 +42,22 @@ struct Lane {
 
 impl Shared {
     /// Queues what a call asks. Nothing: it is not recorded.
-    pub(super) fn begin(&self, call: &ModelCall, model: &Arc<ModelId>) -> Option<CallNumber> {
+    pub(super) fn begin(
+        &self,
+        call: &ModelCall,
+        model: &Arc<ModelId>,
+    ) -> Option<(CallNumber, OwnedPermit<Job>)> {
         let scope = call.scope.as_ref()?;
         // What is not known yet is found out behind the back of the chat.
         if self.service.is_enabled_now(Some(&scope.owner), scope.chat) == Some(false) {
             return None;
         }
+        // What begins has a place for its end: an answer is not lost because the queue was full just then.
+        let Ok(end) = self.queue.clone().try_reserve_owned() else {
+            self.dropped();
+            self.forget(scope);
+            return None;
+        };
         let number = CallNumber(self.calls.fetch_add(1, Ordering::Relaxed));
         let is_turn = scope.purpose == Purpose::Turn;
         let (grown, tools) = if scope.purpose == Purpose::Title {
@@ -100,7 +111,7 @@ impl Shared {
             return None;
         }
         self.stats.recorded.fetch_add(1, Ordering::Relaxed);
-        Some(number)
+        Some((number, end))
     }
 
     /// The tools of a call, shared with the chats that have the same.
@@ -122,10 +133,14 @@ impl Shared {
     pub(super) fn queue(&self, job: Job) -> bool {
         let queued = self.queue.try_send(job).is_ok();
         if !queued {
-            self.stats.dropped.fetch_add(1, Ordering::Relaxed);
-            metrics::counter!("chatwright_debug_dropped_total").increment(1);
+            self.dropped();
         }
         queued
+    }
+
+    fn dropped(&self) {
+        self.stats.dropped.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("chatwright_debug_dropped_total").increment(1);
     }
 
     /// The next call of this kind is copied whole.

@@ -10,6 +10,7 @@ use chatwright_core::config::{Configured, ModelConfig, ProviderConfig};
 use chatwright_core::model::{ModelCall, ModelId, ModelPart};
 use chatwright_core::port::{LanguageModel, ModelResolver, ModelStream, Unresolved};
 use futures::{Stream, StreamExt};
+use tokio::sync::mpsc::OwnedPermit;
 use tokio::time::Instant;
 
 use super::Shared;
@@ -44,7 +45,7 @@ impl LanguageModel for RecordedModel {
     }
 
     fn stream(&self, mut call: ModelCall) -> ModelStream {
-        let Some(number) = self.shared.begin(&call, &self.id) else {
+        let Some((number, end)) = self.shared.begin(&call, &self.id) else {
             return self.inner.stream(call);
         };
         let other = call.transport.observer.take();
@@ -54,7 +55,7 @@ impl LanguageModel for RecordedModel {
             inner: Some(self.inner.stream(call)),
             shared: Arc::clone(&self.shared),
             number,
-            capture: Some(capture),
+            capture: Some((capture, end)),
             began: Instant::now(),
             first: None,
         }
@@ -91,15 +92,15 @@ struct Recorded {
     inner: Option<ModelStream>,
     shared: Arc<Shared>,
     number: CallNumber,
-    /// Absent: it is told of already.
-    capture: Option<Capture>,
+    /// What was gathered, and where its end is told. Absent: it is told of already.
+    capture: Option<(Capture, OwnedPermit<Job>)>,
     began: Instant,
     first: Option<Duration>,
 }
 
 impl Recorded {
     fn see(&mut self, part: &ModelPart) {
-        if let (true, ModelPart::TextDelta { .. }, Some(capture)) =
+        if let (true, ModelPart::TextDelta { .. }, Some((capture, _))) =
             (self.first.is_some(), part, &mut self.capture)
         {
             return capture.take(part);
@@ -111,7 +112,7 @@ impl Recorded {
                 if self.first.is_none() && part.is_content() {
                     self.first = Some(self.began.elapsed());
                 }
-                if let Some(capture) = &mut self.capture {
+                if let Some((capture, _)) = &mut self.capture {
                     capture.take(part);
                 }
                 return;
@@ -121,13 +122,13 @@ impl Recorded {
     }
 
     fn tell(&mut self, end: End) {
-        let Some(capture) = self.capture.take() else { return };
+        let Some((capture, place)) = self.capture.take() else { return };
         // Nothing may come behind it, and an exchange that is still open ends with it.
         self.inner = None;
         let (took, first) = (self.began.elapsed(), self.first);
         let (call, at) = (self.number, self.shared.service.now());
         let ended = Ended { call, end, gathered: capture.gathered(), at, took, first };
-        self.shared.queue(Job::Ended(Box::new(ended)));
+        place.send(Job::Ended(Box::new(ended)));
     }
 }
 

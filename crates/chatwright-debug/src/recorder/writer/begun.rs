@@ -87,9 +87,9 @@ impl Writer {
         let now = self.service.now();
         let track = self.tracks.runs.get_mut(&(chat, kind))?;
         track.last_seen = Instant::now();
-        if let Some(step) =
-            track.step.as_ref().filter(|step| scope.attempt > 1 && step.status != DebugStatus::Completed)
-        {
+        // An answer that came to its end, and was none, has an error.
+        let is_retried = |step: &&OpenStep| step.status != DebugStatus::Completed || step.has_error;
+        if let Some(step) = track.step.as_ref().filter(|_| scope.attempt > 1).filter(is_retried) {
             return Some(step.id);
         }
         let id = StepId::mint(self.service.ids());
