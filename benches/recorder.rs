@@ -542,6 +542,8 @@ fn instructions() {
         collected.and_then(|count| count.trim().parse().ok()).unwrap_or(f64::NAN)
     };
     println!("{:<44} {:>12} {:>12} {:>7}", "instructions", "off", "on", "ratio");
+    let turns = |mode| (counted("deltas", mode, 200, 45) - counted("deltas", mode, 200, 5)) / 40.0;
+    row("a turn of a chat with an answer of 200 deltas", [turns("off"), turns("on")]);
     let differ = |name: &str, what: &str, [few, many]: [(usize, usize); 2]| {
         let units = (many.0 * many.1 - few.0 * few.1) as f64;
         let units = if what == "answer" && few.0 == many.0 { (many.1 - few.1) as f64 } else { units };
@@ -549,8 +551,8 @@ fn instructions() {
         row(name, [per("off"), per("on")]);
     };
     differ("a delta of a chat", "deltas", [(200, 1), (4_200, 1)]);
-    differ("a step of a chat in memory", "steps", [(20, 1), (220, 1)]);
-    differ("a step of a chat over SQLite", "sqlite", [(20, 1), (220, 1)]);
+    differ("a step of a chat in memory, no delta", "steps", [(20, 1), (220, 1)]);
+    differ("a step of a chat over SQLite, no delta", "sqlite", [(20, 1), (220, 1)]);
     differ("a delta, decoded and folded", "answer", [(200, 1), (4_200, 1)]);
     differ("an answer of 200 deltas, decoded and folded", "answer", [(200, 5), (200, 45)]);
 }
