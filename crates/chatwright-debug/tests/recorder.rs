@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chatwright_core::content::{FileData, Metadata, Output, Part};
-use chatwright_core::debug::{DebugStatus, RunChange, RunKind};
+use chatwright_core::debug::{DebugRun, DebugStatus, RunChange, RunKind};
 use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{CallScope, Finish, FinishReason, ModelPart, ToolDefinition, Usage};
 use chatwright_core::port::timing::ChatKind;
@@ -18,7 +18,7 @@ use chatwright_core::port::{
     Purpose, StoreError,
 };
 use chatwright_core::record::StopReason;
-use chatwright_core::{ChatId, Gen, Seq, UserId};
+use chatwright_core::{ChatId, Gen, RunId, Seq, UserId, Uuid};
 use chatwright_debug::doc::AttemptStatus;
 use chatwright_debug::{DebugSettings, RecorderSettings, Summary};
 use common::recording::{
@@ -806,6 +806,20 @@ async fn what_is_under_way_gives_signs_of_life_and_what_nobody_goes_on_with_ends
     tape.flush().await;
     let (run, _) = tape.bench.only(chat(1)).await;
     assert_eq!(run.status, DebugStatus::Interrupted, "nobody said anything of the turn for an hour");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_old_goes_also_where_more_is_written_than_a_purge_deletes() {
+    let tape = Tape::new(Rigged::memory());
+    for n in 0..1_500 {
+        let mut run = DebugRun::new(RunId::from_uuid(Uuid::from_u128(n)), chat(1), RunKind::ChatTurn, at(0));
+        run.status = DebugStatus::Completed;
+        tape.bench.service.create_run(run).await.expect("it answers");
+    }
+    tape.bench.clock.advance(Duration::from_secs(31 * 24 * 60 * 60));
+    sleep(Duration::from_secs(65 * 60)).await;
+    tape.flush().await;
+    assert_eq!(tape.bench.runs(chat(1)).await.len(), 0);
 }
 
 /// Counts requests.

@@ -34,8 +34,8 @@ const LIGHT_BYTES: usize = 16 * 1024;
 const RETRY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a turn may say nothing to a model before it counts as over, if nobody says that it is.
 const IDLE_MAX: Duration = Duration::from_secs(60 * 60);
-/// How often what is too old is deleted.
-const PURGE_EVERY: Duration = Duration::from_secs(60 * 60);
+/// How often what is too old is deleted, 1,000 runs at most: no process writes more of them meanwhile.
+const PURGE_EVERY: Duration = Duration::from_secs(60);
 
 struct Writer {
     shared: Weak<Shared>,
