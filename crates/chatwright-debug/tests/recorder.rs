@@ -14,8 +14,8 @@ use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{CallScope, Finish, FinishReason, ModelPart, ToolDefinition, Usage};
 use chatwright_core::port::timing::ChatKind;
 use chatwright_core::port::{
-    AttemptEnd, DebugSwitches, Event, HttpExchange, HttpObserver, HttpRequest, LanguageModel, Observer,
-    Purpose, StoreError,
+    AttemptEnd, Bus, BusError, BusFrames, DebugSwitches, Event, HttpExchange, HttpObserver, HttpRequest,
+    LanguageModel, Observer, Purpose, StoreError, Topic,
 };
 use chatwright_core::record::StopReason;
 use chatwright_core::{ChatId, Gen, RunId, Seq, UserId, Uuid};
@@ -820,6 +820,32 @@ async fn what_is_too_old_goes_also_where_more_is_written_than_a_purge_deletes() 
     sleep(Duration::from_secs(65 * 60)).await;
     tape.flush().await;
     assert_eq!(tape.bench.runs(chat(1)).await.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_hangs_holds_up_a_batch_and_not_each_of_its_rows() {
+    struct Hangs;
+
+    #[async_trait]
+    impl Bus for Hangs {
+        async fn publish(&self, _: &Topic, _: &[u8]) -> Result<(), BusError> {
+            std::future::pending().await
+        }
+
+        async fn subscribe(&self, _: &Topic) -> Result<BusFrames, BusError> {
+            std::future::pending().await
+        }
+    }
+
+    let mut settings = DebugSettings::default();
+    settings.forced = true;
+    let bench = Bench::with(Rigged::memory(), settings, |service| service.with_bus(Arc::new(Hangs)));
+    let tape = Tape::with(bench, RecorderSettings::default());
+    let model = tape.recorder.model(Model::plays(answer("ok")));
+    for n in 0..20 {
+        model.stream(call(scope(chat(n), 3, 1), vec![said("Hi")])).collect::<Vec<_>>().await;
+    }
+    assert!(tape.recorder.flush(Duration::from_secs(150)).await, "it is written");
 }
 
 /// Counts requests.

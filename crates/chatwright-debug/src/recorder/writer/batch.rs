@@ -88,10 +88,14 @@ impl Writer {
             self.lost(batch.len());
             return;
         }
-        for (chat, run, step) in told {
-            let told = step.map_or_else(|| Told::run(chat, run), |step| Told::step(chat, run, step));
-            self.service.tell(told).await;
-        }
+        let tell = async {
+            for (chat, run, step) in told {
+                let told = step.map_or_else(|| Told::run(chat, run), |step| Told::step(chat, run, step));
+                self.service.tell(told).await;
+            }
+        };
+        // A hint that is lost is no loss, and a bus that hangs is to cost its time once.
+        let _ = timeout(STORE_WITHIN, tell).await;
     }
 
     /// A step that has no place in its run, because somebody else ended or deleted that, leaves the run to itself.
