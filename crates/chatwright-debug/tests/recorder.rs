@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chatwright_core::content::{FileData, Metadata, Output, Part};
-use chatwright_core::debug::{DebugRun, DebugStatus, RunChange, RunKind};
+use chatwright_core::debug::{DebugRun, DebugStatus, DebugWrite, RunChange, RunKind};
 use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{CallScope, Finish, FinishReason, ModelPart, ToolDefinition, Usage};
 use chatwright_core::port::timing::ChatKind;
@@ -25,7 +25,7 @@ use common::recording::{
     Model, Tape, again, answer, answer_of, answered, block, call, failed, finish, prompt_of, record, said,
     scope, text, words,
 };
-use common::{Bench, PATIENCE, Rigged, at, chat, user};
+use common::{Bench, Called, Fault, PATIENCE, Rigged, at, chat, user};
 use futures::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -917,4 +917,68 @@ async fn a_retry_of_an_answer_that_was_none_joins_its_step() {
     assert_eq!((records.len(), records[0].attempts.len()), (1, 2));
     assert_eq!((records[0].outline.status, &records[0].outline.error), (DebugStatus::Completed, &None));
     assert_eq!(answer_of(&records[0]).as_deref(), Some("ok"));
+}
+
+/// What each call of a replayed run gives: its words, and how it ends, if it does.
+async fn replayed(tape: &Tape, run: &DebugRun) -> Vec<(String, Option<FinishReason>, bool)> {
+    let cassette = tape.bench.service.export(run.chat, run.id).await.expect("it is there");
+    let (model, mut all) = (cassette.model(), Vec::new());
+    while model.left() > 0 {
+        let (mut words, mut reason, mut failed) = (String::new(), None, false);
+        let mut stream = model.stream(call(scope(chat(9), 1, 1), vec![said("Hi")]));
+        while let Some(Some(part)) = stream.next().now_or_never() {
+            match part {
+                ModelPart::TextDelta { delta, .. } => words += &delta,
+                ModelPart::Finish(finish) => reason = Some(finish.reason),
+                ModelPart::Failure(_) => failed = true,
+                _ => {}
+            }
+        }
+        all.push((words, reason, failed));
+    }
+    all
+}
+
+#[tokio::test]
+async fn each_attempt_of_a_step_is_replayed_as_it_was_and_not_as_another() {
+    let tape = Tape::new(Rigged::memory());
+    // Cut off by the loop, which asks again.
+    let mut cut = tape
+        .recorder
+        .model(Model::stalls(block("half")))
+        .stream(call(scope(chat(1), 3, 1), vec![said("Hi")]));
+    cut.next().await;
+    cut.next().await;
+    drop(cut);
+    tape.attempt_ended(chat(1), 1, AttemptEnd::Failed("timeout"));
+    tape.ask(Model::plays(vec![failed("boom")]), call(again(scope(chat(1), 3, 2), 2), vec![said("Hi")]))
+        .await;
+    let (run, _) = tape.only(1).await;
+    assert_eq!(replayed(&tape, &run).await, [("half".to_owned(), None, false), (String::new(), None, true)]);
+    // A whole answer that is an error, and then another one.
+    let mut broken = block("broken");
+    broken.push(finish(FinishReason::Error, 1, 1));
+    tape.ask(Model::plays(broken), call(scope(chat(2), 3, 1), vec![said("Hi")])).await;
+    tape.ask(Model::plays(answer("ok")), call(again(scope(chat(2), 3, 2), 2), vec![said("Hi")])).await;
+    let (run, records) = tape.only(2).await;
+    assert_eq!(records.len(), 1);
+    let expected = [("broken", FinishReason::Error), ("ok", FinishReason::Stop)];
+    let expected = expected.map(|(words, reason)| (words.to_owned(), Some(reason), false));
+    assert_eq!(replayed(&tape, &run).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_run_is_tried_as_often_as_everything_else() {
+    let tape = Tape::new(Rigged::memory());
+    tape.ask(Model::plays(answer("ok")), call(scope(chat(1), 3, 1), vec![said("Hi")])).await;
+    tape.flush().await;
+    let (store, refused) = (tape.bench.store.clone(), AtomicUsize::new(0));
+    tape.bench.store.fails(move |called| {
+        let is_end =
+            called == Called::Write && matches!(store.writes().last(), Some(DebugWrite::UpdateRun { .. }));
+        if is_end && refused.fetch_add(1, Ordering::SeqCst) < 2 { Fault::Refuses } else { Fault::None }
+    });
+    tape.turn_ended(chat(1), complete());
+    let (run, _) = tape.only(1).await;
+    assert_eq!(run.status, DebugStatus::Completed);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chatwright_core::content::Part;
 use chatwright_core::error::{Cause, Failure};
-use chatwright_core::model::{Finish, ModelCall, ModelId, ModelPart};
+use chatwright_core::model::{Finish, FinishReason, ModelCall, ModelId, ModelPart};
 use chatwright_core::port::{LanguageModel, ModelStream};
 use futures::StreamExt;
 use futures::stream;
@@ -37,10 +37,17 @@ impl Cassette {
         for step in &self.steps {
             for (at, attempt) in step.attempts.iter().enumerate() {
                 let is_last = at + 1 == step.attempts.len();
-                let content =
-                    if is_last && attempt.content.is_empty() { &step.content } else { &attempt.content };
+                // The answer that counts is the step's. All others are their attempts' own.
+                let counts = is_last && attempt.doc.status == AttemptStatus::Completed;
+                let content = if counts { &step.content } else { &attempt.content };
                 let end = match (&attempt.doc.failure, attempt.doc.status) {
                     (Some(failure), _) => Some(ModelPart::Failure(Box::new(failure.to_failure()))),
+                    // Nothing is asked again behind a whole answer, unless that was an error.
+                    (None, AttemptStatus::Completed) if !counts => Some(ModelPart::Finish(Finish {
+                        reason: FinishReason::Error,
+                        usage: attempt.doc.usage,
+                        ..Finish::default()
+                    })),
                     (None, AttemptStatus::Completed) => {
                         let doc = step.response.clone().unwrap_or_default();
                         Some(ModelPart::Finish(Finish {

@@ -16,7 +16,7 @@ use chatwright_core::{ChatId, Gen, RunId, Seq, StepId, Timestamp};
 use futures::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Shared;
 use super::job::Job;
@@ -26,6 +26,9 @@ use crate::redact::Redactor;
 use crate::service::STORE_WITHIN;
 use crate::{DebugService, UpdateError};
 
+/// How often something is written that fails, and after which pause.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(200);
 /// Most jobs that are taken at once.
 const JOBS_MAX: usize = 64;
 /// What has fewer bytes is done at once; more is left to a thread that may take its time.
@@ -255,10 +258,17 @@ impl Writer {
         }
         self.write().await;
         let at = at.or(track.ended_at).unwrap_or_else(|| self.service.now());
-        let ended = self.service.finalize_run_at(chat, track.run, status, track.seed, at);
-        let ended = caught_update(ended).await;
-        if let Err(error) = ended {
-            tracing::debug!(%chat, %error, "a debug run was not ended; it will be swept");
+        for number in 1..=TRIES {
+            let seed = track.seed.clone();
+            let ended = self.service.finalize_run_at(chat, track.run, status, seed, at);
+            match caught_update(ended).await {
+                Ok(()) => break,
+                Err(UpdateError::Store(_)) if number < TRIES => sleep(PAUSE * number).await,
+                Err(error) => {
+                    tracing::debug!(%chat, %error, "a debug run was not ended; it will be swept");
+                    break;
+                }
+            }
         }
     }
 
@@ -290,11 +300,9 @@ impl Writer {
     }
 }
 
-async fn caught_update(call: impl Future<Output = Result<(), UpdateError>>) -> Result<(), String> {
-    match AssertUnwindSafe(call).catch_unwind().await {
-        Ok(done) => done.map_err(|error| error.to_string()),
-        Err(_) => Err("the debug store panicked".to_owned()),
-    }
+async fn caught_update(call: impl Future<Output = Result<(), UpdateError>>) -> Result<(), UpdateError> {
+    let panicked = || StoreError::new(StoreErrorKind::Other, "the debug store panicked");
+    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(panicked().into()))
 }
 
 /// Does what takes long on a thread that may take its time.

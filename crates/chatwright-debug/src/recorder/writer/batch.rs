@@ -1,7 +1,6 @@
 //! What is to be written is gathered, and written.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use chatwright_core::debug::{ContentHash, DebugWrite, DebugWritten, RunKind, StepChange};
 use chatwright_core::limits::{DEBUG_WRITE_BYTES_MAX, DEBUG_WRITES_MAX};
@@ -10,13 +9,9 @@ use chatwright_core::{ChatId, RunId, StepId};
 use tokio::time::{sleep, timeout};
 
 use super::super::track::Track;
-use super::{Writer, caught};
+use super::{PAUSE, TRIES, Writer, caught};
 use crate::content::{Place, Rope};
 use crate::service::{STORE_WITHIN, Told};
-
-/// How often a batch is tried, and after which pause.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(200);
 
 impl Writer {
     pub(super) async fn update_step(&mut self, chat: ChatId, run: RunId, step: StepId, change: StepChange) {

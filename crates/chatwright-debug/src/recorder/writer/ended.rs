@@ -61,7 +61,13 @@ impl Writer {
                 let mut metadata = serde_json::json!(finish.metadata);
                 redactor.value(&mut metadata);
                 response.metadata = serde_json::from_value(metadata).unwrap_or_default();
-                if finish.reason == FinishReason::Error { DebugStatus::Error } else { DebugStatus::Completed }
+                if finish.reason == FinishReason::Error {
+                    // Another attempt may give the step another answer.
+                    doc.content = content;
+                    DebugStatus::Error
+                } else {
+                    DebugStatus::Completed
+                }
             }
             End::Failed(failure) => {
                 doc.status = AttemptStatus::Failed;
