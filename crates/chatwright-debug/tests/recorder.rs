@@ -982,3 +982,24 @@ async fn the_end_of_a_run_is_tried_as_often_as_everything_else() {
     let (run, _) = tape.only(1).await;
     assert_eq!(run.status, DebugStatus::Completed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_whose_tool_took_hours_goes_on_with_its_whole_prompt() {
+    let tape = Tape::new(Rigged::memory());
+    let mut history = ValidHistory::from(vec![said("Hi")]);
+    tape.ask(Model::plays(answer("one")), call(scope(chat(1), 3, 1), history.clone())).await;
+    sleep(Duration::from_secs(2 * 60 * 60)).await;
+    tape.flush().await;
+    history.extend(vec![answered("one"), said("More")]).expect("valid");
+    tape.ask(Model::plays(answer("two")), call(scope(chat(1), 3, 2), history)).await;
+    tape.flush().await;
+    let mut prompts = Vec::new();
+    for run in tape.bench.runs(chat(1)).await {
+        for step in tape.bench.records(chat(1), run.id).await {
+            assert_eq!(step.problems, [""; 0]);
+            prompts.push(prompt_of(&step));
+        }
+    }
+    prompts.sort_unstable();
+    assert_eq!(prompts, [vec!["Hi"], vec!["Hi", "one", "More"]]);
+}

@@ -145,8 +145,14 @@ impl Shared {
 
     /// The next call of this kind is copied whole.
     pub(super) fn forget(&self, scope: &CallScope) {
-        let is_turn = scope.purpose == Purpose::Turn;
-        if let Some(lane) = self.lanes.lock().chats.get_mut(&scope.chat).filter(|_| is_turn) {
+        if scope.purpose == Purpose::Turn {
+            self.forget_chat(scope.chat);
+        }
+    }
+
+    /// The next call of a turn of this chat is copied whole.
+    pub(super) fn forget_chat(&self, chat: ChatId) {
+        if let Some(lane) = self.lanes.lock().chats.get_mut(&chat) {
             *lane = Lane::default();
         }
     }

@@ -283,6 +283,10 @@ impl Writer {
         let idle: Vec<_> = self.tracks.runs.iter().filter_map(idle).collect();
         for (chat, kind) in idle {
             self.finalize(chat, kind, None, None).await;
+            // The turn may go on all the same, in another part of its run.
+            if let Some(shared) = self.shared.upgrade().filter(|_| kind == RunKind::ChatTurn) {
+                shared.forget_chat(chat);
+            }
         }
         let now: Timestamp = self.service.now();
         let sign = |((chat, _), track): (&(ChatId, RunKind), &Track)| {
