@@ -8,6 +8,7 @@ mod job;
 mod model;
 mod payload;
 mod track;
+mod weight;
 mod writer;
 
 use std::fmt;
@@ -100,7 +101,7 @@ struct Counts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecorderStats {
-    /// Calls that are, or were, recorded.
+    /// Calls that are, or were, recorded: not those of chats that turned out not to be.
     pub recorded: u64,
     /// Pieces of calls that were dropped because the queue was full.
     pub dropped: u64,
@@ -169,8 +170,8 @@ impl Recorder {
         timeout(within, flushed).await.unwrap_or(false)
     }
 
-    /// Writes what it was told so far, within this time, and ends. Whether all of it was written. What it is told from now on is
-    /// dropped.
+    /// Writes what it was told so far, within this time, and ends. Whether it came to its end: what the store did not take is counted
+    /// in [`unwritten`](RecorderStats::unwritten). What it is told from now on is dropped.
     ///
     /// # Cancel safety
     /// A dropped call may have ended it or not.

@@ -15,7 +15,7 @@ use chatwright_core::limits::PAGE_ITEMS_MAX;
 use chatwright_core::port::{Bus, Clock, DebugStore, DebugSwitches, Ids, StoreError, StoreErrorKind};
 use chatwright_core::{ChatId, RunId, StepId, Timestamp};
 use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -24,6 +24,7 @@ pub use summary::{FIRST_MESSAGE_SCALARS_MAX, Summary, label};
 
 pub(crate) use events::Told;
 use switch::Known;
+pub(crate) use switch::Switched;
 
 /// How long a call of the store's may take that nobody waits for.
 pub(crate) const STORE_WITHIN: Duration = Duration::from_secs(5);
@@ -72,6 +73,8 @@ struct Inner {
     known: Mutex<Known>,
     /// What goes on when its caller is gone.
     detached: Mutex<JoinSet<()>>,
+    /// How many deletions that nobody waits for are done at once.
+    cleaning: Semaphore,
 }
 
 /// A step that was not created.
@@ -120,6 +123,7 @@ impl DebugService {
             stale_after,
             known: Mutex::default(),
             detached: Mutex::default(),
+            cleaning: Semaphore::new(cleanup::AT_ONCE),
             settings,
         }));
         service.set_stale_after(service.0.settings.stale_after);

@@ -20,10 +20,10 @@ use chatwright_core::port::{
 use chatwright_core::record::StopReason;
 use chatwright_core::{ChatId, Gen, RunId, Seq, UserId, Uuid};
 use chatwright_debug::doc::AttemptStatus;
-use chatwright_debug::{DebugSettings, RecorderSettings, Summary};
+use chatwright_debug::{DebugSettings, RecorderSettings, RecorderStats, Summary};
 use common::recording::{
-    Model, Tape, again, answer, answer_of, answered, block, call, failed, finish, prompt_of, record, said,
-    scope, text, words,
+    Exchange, Model, Tape, again, answer, answer_of, answered, block, call, failed, finish, header,
+    prompt_of, record, said, scope, text, words,
 };
 use common::{Bench, Called, Fault, PATIENCE, Rigged, at, chat, user};
 use futures::{FutureExt, StreamExt};
@@ -616,8 +616,9 @@ fn wanting(panics: bool) -> (Tape, Arc<Wants>) {
 #[tokio::test]
 async fn whether_a_chat_is_recorded_is_looked_at_behind_its_back_and_for_each_step() {
     let (tape, wants) = wanting(false);
-    for n in 0..4 {
-        wants.user.store(n % 2, Ordering::Relaxed);
+    // The first call after it was off pays nothing: that it is on again counts for the next one.
+    for (n, wanted) in [0, 1, 1, 0, 1, 1].into_iter().enumerate() {
+        wants.user.store(wanted, Ordering::Relaxed);
         let words = format!("{n}");
         let parts = tape
             .ask(Model::plays(answer(&words)), call(scope(chat(1), 3, n as u64), vec![said(&words)]))
@@ -629,7 +630,92 @@ async fn whether_a_chat_is_recorded_is_looked_at_behind_its_back_and_for_each_st
     let steps: Vec<_> =
         records.iter().map(|step| (step.outline.number, prompt_of(step), answer_of(step))).collect();
     let step = |number, words: &str| (number, vec![words.to_owned()], Some(words.to_owned()));
-    assert_eq!(steps, [step(1, "1"), step(2, "3")]);
+    assert_eq!(steps, [step(1, "2"), step(2, "5")]);
+    assert_eq!(tape.recorder.stats().recorded, 2);
+}
+
+/// Nobody is allowed.
+struct Nobody;
+
+#[async_trait]
+impl DebugSwitches for Nobody {
+    async fn allowed(&self) -> Result<Option<bool>, StoreError> {
+        Ok(Some(false))
+    }
+
+    async fn of_user(&self, _: &UserId) -> Result<Option<bool>, StoreError> {
+        Ok(Some(true))
+    }
+
+    async fn of_chat(&self, _: ChatId) -> Result<Option<bool>, StoreError> {
+        Ok(Some(true))
+    }
+}
+
+#[tokio::test]
+async fn where_the_administrator_allows_nothing_no_chat_pays_for_it_once_that_is_known() {
+    let mut settings = DebugSettings::default();
+    settings.switches_for = Duration::ZERO;
+    let bench = Bench::with(Rigged::memory(), settings, |service| service.with_switches(Arc::new(Nobody)));
+    let tape = Tape::with(bench, RecorderSettings::default());
+    for n in 1..6 {
+        let words = "word ".repeat(10_000);
+        let mut stream = tape
+            .recorder
+            .model(Model::plays(answer("ok")))
+            .stream(call(scope(chat(n), 3, 1), vec![said(&words)]));
+        let held = tape.recorder.stats().held_bytes;
+        assert_eq!(held > 0, n == 1, "chat {n} holds {held} bytes");
+        while stream.next().await.is_some() {}
+        tape.flush().await;
+    }
+    assert_eq!(tape.recorder.stats(), RecorderStats::default());
+    assert_eq!(tape.bench.store.calls_made(), 0);
+}
+
+#[tokio::test]
+async fn tools_take_room_like_everything_else() {
+    let mut settings = RecorderSettings::default();
+    settings.memory_bytes_max = 1 << 20;
+    let tape = Tape::with(Bench::new(Rigged::memory()), settings);
+    tape.bench.store.set_open(false);
+    for n in 1..40 {
+        let mut asked = call(scope(chat(n), 3, 1), vec![said("Hi")]);
+        asked.tools = vec![ToolDefinition::Function {
+            name: "look".into(),
+            description: format!("{n} {}", "x".repeat(100_000)).into(),
+            input_schema: json!({}),
+            provider_options: Default::default(),
+        }];
+        assert_eq!(tape.ask(Model::plays(answer("ok")), asked).now_or_never(), Some(answer("ok")));
+        assert!(tape.recorder.stats().held_bytes <= 1 << 20);
+    }
+    tape.bench.store.set_open(true);
+    tape.flush().await;
+    let whole = tape.only(1).await.1.remove(0);
+    assert_eq!(whole.request.expect("it was asked").tools.len(), 1);
+    let short = tape.only(39).await.1.remove(0);
+    assert!(short.problems.iter().any(|problem| problem.contains("no room")), "{:?}", short.problems);
+}
+
+#[tokio::test]
+async fn the_key_of_a_request_is_taken_out_of_what_is_said_from_then_on() {
+    const KEY: &str = "key-that-nobody-registered-0123";
+    let tape = Tape::new(Rigged::memory());
+    let keyed = || {
+        Model::tells(|observer| {
+            let mut exchange = Exchange::new("{}", "application/json", &[b"{}"]);
+            exchange.sent.push(header("authorization", &format!("Bearer {KEY}"), true));
+            exchange.tell(observer);
+        })
+    };
+    tape.ask(keyed(), call(scope(chat(1), 3, 1), vec![said("Hi")])).await;
+    tape.flush().await;
+    let pasted = format!("My key is {KEY}");
+    tape.ask(keyed(), call(scope(chat(2), 3, 1), vec![said(&pasted)])).await;
+    let (run, records) = tape.only(2).await;
+    assert_eq!(prompt_of(&records[0]), ["My key is [REDACTED]"]);
+    assert_eq!(Summary::from_json(&run.summary).first_message.as_deref(), Some("My key is [REDACTED]"));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use chatwright_core::model::ModelPart;
 
 use super::budget::Grant;
+use super::weight::{of_metadata, of_part};
 
 /// A grant grows by as much at least, so that it is seldom asked for.
 const GRANT_BYTES: usize = 8 * 1024;
@@ -66,17 +67,19 @@ impl Capture {
     fn take_any(&mut self, part: &ModelPart) {
         let (kind, bytes) = match part {
             ModelPart::TextDelta { delta, .. } => (0, delta.len()),
-            ModelPart::ReasoningDelta { delta, metadata, .. } => {
-                (1, delta.len() + if metadata.is_empty() { 0 } else { PART_BYTES })
-            }
+            ModelPart::ReasoningDelta { delta, metadata, .. } => (1, delta.len() + of_metadata(metadata)),
             ModelPart::ToolInputDelta { delta, .. } => (2, delta.len()),
-            // What it is made of has been counted.
-            ModelPart::ToolCall { input, .. } => (3, input.len() + PART_BYTES),
-            ModelPart::Item(item) => (4, PART_BYTES + size(item)),
+            ModelPart::ToolCall { input, metadata, .. } => {
+                (3, input.len() + PART_BYTES + of_metadata(metadata))
+            }
+            ModelPart::Item(item) => (4, of_part(item)),
             ModelPart::Warnings(warnings) => {
                 (5, PART_BYTES + warnings.iter().map(String::len).sum::<usize>())
             }
             ModelPart::KeepAlive => (6, 0),
+            ModelPart::TextEnd { metadata, .. }
+            | ModelPart::ReasoningStart { metadata, .. }
+            | ModelPart::ReasoningEnd { metadata, .. } => (7, PART_BYTES + of_metadata(metadata)),
             _ => (7, PART_BYTES),
         };
         self.counts[kind] += 1;
@@ -120,18 +123,13 @@ impl Capture {
         true
     }
 
+    /// Whether there is room for so many bytes beside the parts. They are taken then.
+    pub(super) fn holds(&mut self, bytes: usize) -> bool {
+        self.grant.grow(bytes)
+    }
+
     pub(super) fn gathered(self) -> Gathered {
         Gathered { parts: self.parts, dropped: self.dropped, counts: self.counts, _grant: self.grant }
-    }
-}
-
-/// About how much a part that comes whole has.
-fn size(item: &chatwright_core::content::Part) -> usize {
-    use chatwright_core::content::{FileData, Output, Part};
-    match item {
-        Part::File { data: FileData::Base64(data), .. } => data.len(),
-        Part::ToolResult { output: Output::Text { text } | Output::Error { text }, .. } => text.len(),
-        _ => 256,
     }
 }
 

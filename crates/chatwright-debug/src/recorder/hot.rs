@@ -7,16 +7,17 @@ use std::sync::atomic::Ordering;
 use chatwright_core::ChatId;
 use chatwright_core::debug::DebugStatus;
 use chatwright_core::history::Grown;
-use chatwright_core::model::{
-    CallScope, Message, ModelCall, ModelId, ResponseFormat, ToolChoice, ToolDefinition,
-};
+use chatwright_core::model::{CallScope, Message, ModelCall, ModelId, ResponseFormat, ToolChoice};
 use chatwright_core::port::{AttemptEnd, Event, Purpose};
 use chatwright_core::record::StopReason;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::OwnedPermit;
 
 use super::Shared;
-use super::job::{Began, CallNumber, Job, Prompt, Tools};
+use super::budget::Grant;
+use super::job::{Began, CallNumber, Job, Prompt, ToolSet, Tools};
+use super::weight::{of_json, of_messages, of_tools};
+use crate::service::Switched;
 
 /// Most chats whose last calls are remembered.
 const LANES_MAX: usize = 16_384;
@@ -30,14 +31,14 @@ const CALL_BYTES: usize = 1_024;
 pub(super) struct Lanes {
     chats: HashMap<ChatId, Lane>,
     /// Tools of other calls: most chats of a host have the same.
-    tools: Vec<Arc<[ToolDefinition]>>,
+    tools: Vec<Arc<ToolSet>>,
 }
 
 /// The last call of a turn. What else is asked is a run of its own, which ends with its answer: nothing goes on there.
 #[derive(Default)]
 struct Lane {
     grown: Option<Grown>,
-    tools: Option<Arc<[ToolDefinition]>>,
+    tools: Option<Arc<ToolSet>>,
 }
 
 impl Shared {
@@ -48,9 +49,15 @@ impl Shared {
         model: &Arc<ModelId>,
     ) -> Option<(CallNumber, OwnedPermit<Job>)> {
         let scope = call.scope.as_ref()?;
-        // What is not known yet is found out behind the back of the chat.
-        if self.service.is_enabled_now(Some(&scope.owner), scope.chat) == Some(false) {
-            return None;
+        match self.service.is_enabled_now(Some(&scope.owner), scope.chat) {
+            Switched::Off => return None,
+            // Chats that are not recorded pay for nothing: whether that has changed counts for the next call.
+            Switched::UnsureOff => {
+                self.queue(Job::Look(Arc::clone(scope)));
+                return None;
+            }
+            // Behind the back of the chat it is found out whether what is gathered is kept.
+            Switched::On | Switched::Unsure => {}
         }
         // What begins has a place for its end: an answer is not lost because the queue was full just then.
         let Ok(end) = self.queue.clone().try_reserve_owned() else {
@@ -73,7 +80,7 @@ impl Shared {
         };
         // What takes long is done without the lock: chats would wait for each other.
         let mut grant = self.budget.nothing();
-        let mut room = |messages: &[Message]| grant.grow(CALL_BYTES + weight(messages));
+        let mut room = |messages: &[Message]| grant.grow(CALL_BYTES + of_messages(messages));
         let since = grown.and_then(|since| Some((since, call.prompt.since(since)?)));
         let grown = call.prompt.grown();
         let prompt = match since {
@@ -86,15 +93,15 @@ impl Shared {
             _ => Prompt::Dropped,
         };
         let (tools, told) = match tools {
-            Some(known) if *known == *call.tools => (known, Tools::Same),
-            _ => {
-                let tools = self.tools_of(call);
-                (Arc::clone(&tools), Tools::New(tools))
-            }
+            Some(known) if *known.tools == *call.tools => (Some(known), Tools::Same),
+            _ => match self.tools_of(call) {
+                Some(tools) => (Some(Arc::clone(&tools)), Tools::New(tools)),
+                None => (None, Tools::Dropped),
+            },
         };
         let follows = matches!(prompt, Prompt::Copied(..) | Prompt::More { .. });
         if let Some(lane) = self.lanes.lock().chats.get_mut(&scope.chat).filter(|_| is_turn) {
-            *lane = Lane { grown: follows.then_some(grown), tools: Some(tools) };
+            *lane = Lane { grown: follows.then_some(grown), tools };
         }
         let began = Began {
             call: number,
@@ -103,30 +110,33 @@ impl Shared {
             at: self.service.now(),
             prompt,
             tools: told,
-            settings: settings(call),
+            settings: settings(call, &mut grant),
             _grant: grant,
         };
         if !self.queue(Job::Began(Box::new(began))) {
             self.forget(scope);
             return None;
         }
-        self.stats.recorded.fetch_add(1, Ordering::Relaxed);
         Some((number, end))
     }
 
-    /// The tools of a call, shared with the chats that have the same.
-    fn tools_of(&self, call: &ModelCall) -> Arc<[ToolDefinition]> {
+    /// The tools of a call, shared with the chats that have the same. Nothing: there is no room for them.
+    fn tools_of(&self, call: &ModelCall) -> Option<Arc<ToolSet>> {
         let known = self.lanes.lock().tools.clone();
-        if let Some(same) = known.iter().find(|tools| ***tools == *call.tools) {
-            return Arc::clone(same);
+        if let Some(same) = known.iter().find(|known| *known.tools == *call.tools) {
+            return Some(Arc::clone(same));
         }
-        let tools: Arc<[ToolDefinition]> = call.tools.clone().into();
+        let mut grant = self.budget.nothing();
+        if !grant.grow(of_tools(&call.tools)) {
+            return None;
+        }
+        let tools = Arc::new(ToolSet { tools: call.tools.clone().into(), _grant: grant });
         let known = &mut self.lanes.lock().tools;
         if known.len() >= TOOLS_MAX {
             known.remove(0);
         }
         known.push(Arc::clone(&tools));
-        tools
+        Some(tools)
     }
 
     /// Puts a job into the queue, if there is room.
@@ -219,27 +229,8 @@ impl Shared {
     }
 }
 
-/// About how many bytes messages have.
-fn weight(messages: &[Message]) -> usize {
-    use chatwright_core::content::{FileData, Output, Part};
-    let part = |part: &Part| {
-        96 + match part {
-            Part::Text { text, .. } | Part::Reasoning { text, .. } => text.len(),
-            Part::ToolCall { input, .. } => input.len(),
-            Part::ToolResult { output, .. } => match output {
-                Output::Text { text } | Output::Error { text } => text.len(),
-                Output::Media { data: FileData::Base64(data), .. } => data.len(),
-                _ => 64,
-            },
-            Part::File { data: FileData::Base64(data), .. } => data.len(),
-            _ => 256,
-        }
-    };
-    messages.iter().map(|message| 64 + message.content.iter().map(part).sum::<usize>()).sum()
-}
-
 /// What is asked for beside prompt and tools.
-fn settings(call: &ModelCall) -> Vec<(&'static str, Value)> {
+fn settings(call: &ModelCall, grant: &mut Grant) -> Vec<(&'static str, Value)> {
     let ModelCall {
         prompt: _,
         tools: _,
@@ -292,7 +283,14 @@ fn settings(call: &ModelCall) -> Vec<(&'static str, Value)> {
     set("frequency_penalty", frequency_penalty.map(Into::into));
     set("stop_sequences", (!stop_sequences.is_empty()).then(|| stop_sequences.clone().into()));
     set("seed", seed.map(Into::into));
-    set("provider_options", (!provider_options.is_empty()).then(|| json!(provider_options)));
+    let weight = provider_options.values().map(of_json).sum::<usize>();
+    set(
+        "provider_options",
+        (weight > 0).then(|| match grant.grow(weight) {
+            true => json!(provider_options),
+            false => "there was no room for them".into(),
+        }),
+    );
     set(
         "headers",
         (!transport.headers.0.is_empty())

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::budget::Grant;
 use super::job::{CallNumber, Job};
+use super::weight::of_headers;
 
 /// What a body grows by: no byte is copied twice.
 const BLOCK_BYTES: usize = 16 * 1024;
@@ -44,6 +45,16 @@ impl Body {
             tail_granted: 0,
             grant,
         }
+    }
+
+    /// The headers beside it, if there is room for them: those without which it cannot be read, if not.
+    fn room_for(&mut self, headers: &[HttpHeader]) -> Vec<HttpHeader> {
+        if self.grant.grow(of_headers(headers)) {
+            return headers.to_vec();
+        }
+        // Without the sensitive ones it would not be known what in the body is secret.
+        let needed = |header: &&HttpHeader| header.sensitive || header.name.starts_with("content-");
+        headers.iter().filter(needed).cloned().collect()
     }
 
     fn push(&mut self, mut bytes: &[u8]) {
@@ -177,14 +188,10 @@ impl HttpObserver for Http {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let settings = &self.shared.settings;
         let mut body = Body::new(settings.request_bytes_max, self.shared.budget.nothing());
-        // Headers are few and short; what is long in them is cut later.
+        let headers = body.room_for(request.headers);
         body.push(request.body.as_bytes());
-        let sent = Sent {
-            method: request.method.into(),
-            url: request.url.into(),
-            headers: request.headers.to_vec(),
-            body: body.settle(),
-        };
+        let sent =
+            Sent { method: request.method.into(), url: request.url.into(), headers, body: body.settle() };
         self.shared.queue(Job::Sent { call: self.call, number, sent: Box::new(sent) });
         let body = Body::new(settings.response_bytes_max, self.shared.budget.nothing());
         Box::new(Seen {
@@ -204,7 +211,8 @@ impl HttpExchange for Seen {
         if let Some(other) = &mut self.other {
             other.response(response);
         }
-        self.head = Some((response.status, response.headers.to_vec(), self.began.elapsed()));
+        let headers = self.body.as_mut().map(|body| body.room_for(response.headers)).unwrap_or_default();
+        self.head = Some((response.status, headers, self.began.elapsed()));
     }
 
     fn body(&mut self, bytes: &[u8]) {

@@ -20,6 +20,8 @@ use super::http::{Received, Sent};
 pub(super) struct CallNumber(pub(super) u64);
 
 pub(super) enum Job {
+    /// A chat was not recorded, and may be now.
+    Look(Arc<CallScope>),
     /// A model is about to be asked.
     Began(Box<Began>),
     /// A request was sent.
@@ -72,7 +74,15 @@ pub(super) enum Tools {
     /// Those of the call before it.
     Same,
     /// These.
-    New(Arc<[ToolDefinition]>),
+    New(Arc<ToolSet>),
+    /// There was no room for them.
+    Dropped,
+}
+
+/// The tools of calls, and the room that they take.
+pub(super) struct ToolSet {
+    pub(super) tools: Box<[ToolDefinition]>,
+    pub(super) _grant: Grant,
 }
 
 pub(super) struct Ended {

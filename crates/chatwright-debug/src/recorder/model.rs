@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chatwright_core::config::{Configured, ModelConfig, ProviderConfig};
-use chatwright_core::model::{ModelCall, ModelId, ModelPart};
+use chatwright_core::error::Failure;
+use chatwright_core::model::{Finish, ModelCall, ModelId, ModelPart};
 use chatwright_core::port::{LanguageModel, ModelResolver, ModelStream, Unresolved};
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc::OwnedPermit;
@@ -17,6 +18,7 @@ use super::Shared;
 use super::capture::Capture;
 use super::http::Http;
 use super::job::{CallNumber, End, Ended, Job};
+use super::weight::{of_failure, of_metadata};
 
 /// A model whose calls are recorded, if they say what they are part of: made by [`Recorder::model`](crate::Recorder::model).
 pub struct RecordedModel {
@@ -106,8 +108,14 @@ impl Recorded {
             return capture.take(part);
         }
         let end = match part {
-            ModelPart::Finish(finish) => End::Finished(finish.clone()),
-            ModelPart::Failure(failure) => End::Failed(failure.clone()),
+            ModelPart::Finish(finish) => {
+                let has_room = self.has_room(of_metadata(&finish.metadata));
+                End::Finished(if has_room { finish.clone() } else { without_metadata(finish) })
+            }
+            ModelPart::Failure(failure) => {
+                let has_room = self.has_room(of_failure(failure));
+                End::Failed(if has_room { failure.clone() } else { Box::new(without_words(failure)) })
+            }
             _ => {
                 if self.first.is_none() && part.is_content() {
                     self.first = Some(self.began.elapsed());
@@ -119,6 +127,10 @@ impl Recorded {
             }
         };
         self.tell(end);
+    }
+
+    fn has_room(&mut self, bytes: usize) -> bool {
+        self.capture.as_mut().is_some_and(|(capture, _)| capture.holds(bytes))
     }
 
     fn tell(&mut self, end: End) {
@@ -151,4 +163,19 @@ impl Drop for Recorded {
     fn drop(&mut self) {
         self.tell(End::Dropped);
     }
+}
+
+fn without_metadata(finish: &Finish) -> Finish {
+    Finish {
+        reason: finish.reason,
+        usage: finish.usage,
+        response_id: finish.response_id.clone(),
+        ..Finish::default()
+    }
+}
+
+fn without_words(failure: &Failure) -> Failure {
+    let mut short = Failure::new(failure.provider.clone(), failure.cause).with_layer(failure.layer);
+    short.status = failure.status;
+    short
 }

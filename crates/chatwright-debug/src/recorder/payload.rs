@@ -18,6 +18,9 @@ use crate::redact::Redactor;
 /// Most bytes of what a failure says: the whole is in the body of its exchange.
 const FAILURE_BYTES_MAX: usize = 8 * 1024;
 
+/// Most bytes of all headers of a message.
+const HEADERS_BYTES_MAX: usize = 32 * 1024;
+
 /// Messages, a line of JSON each.
 pub(super) fn messages(redactor: &Redactor, messages: &[Message]) -> Vec<u8> {
     let mut lines = Vec::new();
@@ -46,8 +49,17 @@ pub(super) fn tools(redactor: &Redactor, tools: &[ToolDefinition]) -> Vec<u8> {
     let mut lines = Vec::new();
     for tool in tools {
         let value = match tool {
-            ToolDefinition::Function { name, description, input_schema, .. } => {
-                json!({ "type": "function", "name": name, "description": description, "input_schema": input_schema })
+            ToolDefinition::Function { name, description, input_schema, provider_options } => {
+                let mut value = json!({
+                    "type": "function",
+                    "name": name,
+                    "description": description,
+                    "input_schema": input_schema,
+                });
+                if !provider_options.is_empty() {
+                    value["provider_options"] = json!(provider_options);
+                }
+                value
             }
             ToolDefinition::Provider { id, name, args } => {
                 json!({ "type": "provider", "id": id, "name": name, "args": args })
@@ -167,7 +179,7 @@ pub(super) fn failure(redactor: &Redactor, failure: &Failure) -> FailureDoc {
         provider: failure.provider.clone(),
         cause: cause_name(failure.cause).into(),
         status: failure.status,
-        headers: redactor.headers(&headers),
+        headers: bounded(redactor.headers(&headers)),
         body,
         error_type: clean(&failure.error_type),
         error_code: clean(&failure.error_code),
@@ -179,6 +191,18 @@ fn cut(text: &str) -> Box<str> {
     let end =
         (0..=text.len().min(FAILURE_BYTES_MAX)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     text[..end].into()
+}
+
+/// As many headers as there is room for.
+pub(super) fn bounded(headers: Vec<(Box<str>, Box<str>)>) -> Vec<(Box<str>, Box<str>)> {
+    let mut room = HEADERS_BYTES_MAX;
+    let fits = |(name, value): &(Box<str>, Box<str>)| {
+        let bytes = name.len() + value.len();
+        let fits = bytes <= room;
+        room = room.saturating_sub(bytes);
+        fits
+    };
+    headers.into_iter().take_while(fits).collect()
 }
 
 /// The name of a cause; [`cause_of`] reads it.

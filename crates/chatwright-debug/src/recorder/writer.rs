@@ -5,7 +5,7 @@ mod begun;
 mod ended;
 mod exchange;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Weak;
 use std::time::Duration;
@@ -44,6 +44,8 @@ struct Writer {
     shared: Weak<Shared>,
     service: DebugService,
     redactor: Redactor,
+    /// Keys that requests were sent with, by their hashes.
+    learnt: HashSet<[u8; 32]>,
     tracks: Tracks,
     lately: Lately,
     batch: Vec<DebugWrite>,
@@ -63,6 +65,7 @@ pub(super) async fn run(
         shared,
         service,
         redactor,
+        learnt: HashSet::new(),
         tracks: Tracks::default(),
         lately: Lately::default(),
         batch: Vec::new(),
@@ -77,17 +80,17 @@ pub(super) async fn run(
         tokio::select! {
             biased;
             () = sleep_until(signed + sign_every) => {
-                signed = Instant::now();
                 writer.work(Work::Signs).await;
+                signed = Instant::now();
             }
             changed = changed.changed() => if changed.is_err() { return },
             () = sleep_until(swept + sweep_every) => {
-                swept = Instant::now();
                 writer.work(Work::Sweep).await;
+                swept = Instant::now();
             }
             () = sleep_until(purged + PURGE_EVERY) => {
-                purged = Instant::now();
                 writer.work(Work::Purge).await;
+                purged = Instant::now();
             }
             // Last: there may always be more.
             count = jobs.recv_many(&mut taken, JOBS_MAX) => {
@@ -156,6 +159,7 @@ impl Writer {
 
     async fn take(&mut self, job: Job) {
         match job {
+            Job::Look(scope) => drop(self.service.is_enabled(Some(&scope.owner), scope.chat).await),
             Job::Began(began) => self.began(*began).await,
             Job::Sent { call, number, sent } => self.sent(call, number, *sent).await,
             Job::Received { call, number, received } => self.received(call, number, *received).await,

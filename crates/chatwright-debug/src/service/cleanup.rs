@@ -12,6 +12,13 @@ use tokio::time::{sleep, timeout};
 use super::events::Told;
 use super::{DebugService, STORE_WITHIN, Summary};
 
+/// How many deletions that nobody waits for are done at once: an archive of thousands of chats is no storm.
+pub(super) const AT_ONCE: usize = 2;
+/// How many runs are deleted at once: whoever writes runs waits for no more.
+const DELETED_MAX: usize = 100;
+/// Most runs that one look for old ones deletes.
+const PURGED_MAX: usize = PAGE_ITEMS_MAX;
+
 /// How often a deletion that nobody waits for is tried, and after which pause.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -78,9 +85,9 @@ impl DebugService {
     pub async fn delete(&self, which: &DebugDelete) -> Result<usize, StoreError> {
         let mut deleted = 0;
         loop {
-            let some = self.0.store.delete(which, PAGE_ITEMS_MAX).await?;
+            let some = self.0.store.delete(which, DELETED_MAX).await?;
             deleted += some;
-            if some < PAGE_ITEMS_MAX {
+            if some < DELETED_MAX {
                 break;
             }
         }
@@ -120,6 +127,7 @@ impl DebugService {
 
     /// Deletes, and tries again where that fails.
     async fn delete_at_last(&self, which: &DebugDelete) {
+        let _one = self.0.cleaning.acquire().await;
         for number in 1..=TRIES {
             match timeout(STORE_WITHIN, self.delete(which)).await {
                 Ok(Ok(_)) => return,
@@ -146,7 +154,14 @@ impl DebugService {
         let Some(retention) = self.0.settings.retention else { return Ok(0) };
         let updated_before = Some(self.now().before(retention));
         let which = DebugDelete { updated_before, ..DebugDelete::default() };
-        let purged = self.0.store.delete(&which, PAGE_ITEMS_MAX).await?;
+        let mut purged = 0;
+        while purged < PURGED_MAX {
+            let some = self.0.store.delete(&which, DELETED_MAX).await?;
+            purged += some;
+            if some < DELETED_MAX {
+                break;
+            }
+        }
         metrics::counter!("chatwright_debug_runs_purged_total").increment(purged as u64);
         Ok(purged)
     }

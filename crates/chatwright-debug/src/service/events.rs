@@ -1,7 +1,10 @@
 //! Who watches is told that there is something new to read.
 
+use std::panic::AssertUnwindSafe;
+
 use chatwright_core::port::Topic;
 use chatwright_core::{ChatId, RunId, StepId, Uuid};
+use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 
 use super::{DebugService, STORE_WITHIN};
@@ -97,9 +100,11 @@ impl DebugService {
             _ => DebugEvent::topic(event.chat),
         };
         let frame = serde_json::to_vec(&event).expect("names and ids encode");
-        match tokio::time::timeout(STORE_WITHIN, bus.publish(&topic, &frame)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, %topic, "a debug event was not published"),
+        let published = AssertUnwindSafe(bus.publish(&topic, &frame)).catch_unwind();
+        match tokio::time::timeout(STORE_WITHIN, published).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Err(_)) => tracing::warn!(%topic, "a bus panicked at a debug event"),
+            Ok(Ok(Err(error))) => tracing::warn!(%error, %topic, "a debug event was not published"),
             Err(_) => tracing::warn!(%topic, "a debug event was not published in time"),
         }
     }

@@ -10,9 +10,25 @@ use super::DebugService;
 /// Most chats of which is known whether they are recorded.
 const KNOWN_MAX: usize = 16_384;
 
-/// What was found out, and until when it counts.
+/// What was found out.
 #[derive(Default)]
-pub(super) struct Known(HashMap<ChatId, (Option<UserId>, bool, Instant)>);
+pub(super) struct Known {
+    /// Whether a chat is recorded, of whom that was asked, and until when it counts.
+    chats: HashMap<ChatId, (Option<UserId>, bool, Instant)>,
+    /// Whether the administrator allows it, as it was last heard of.
+    allowed: Option<bool>,
+}
+
+/// What is known of a chat here and now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Switched {
+    On,
+    Off,
+    /// It is not known any more, or not yet. It was on, or nobody has heard that it is off.
+    Unsure,
+    /// It is not known any more, or not yet. It was off, or nobody is allowed.
+    UnsureOff,
+}
 
 impl DebugService {
     /// Whether this user's chat is recorded. In this order: what the deployment forces is on; without switches it is off; what the
@@ -23,41 +39,53 @@ impl DebugService {
     /// # Cancel safety
     /// Cancel-safe: it only reads.
     pub async fn is_enabled(&self, owner: Option<&UserId>, chat: ChatId) -> bool {
-        if let Some(known) = self.is_enabled_now(owner, chat) {
-            return known;
+        match self.is_enabled_now(owner, chat) {
+            Switched::On => return true,
+            Switched::Off => return false,
+            Switched::Unsure | Switched::UnsureOff => {}
         }
         let enabled = self.look(owner, chat).await;
         let mut known = self.0.known.lock();
-        if known.0.len() >= KNOWN_MAX {
+        if known.chats.len() >= KNOWN_MAX {
             // Whoever is still there is asked for again soon.
-            known.0.clear();
+            known.chats.clear();
         }
-        known.0.insert(chat, (owner.cloned(), enabled, Instant::now() + self.0.settings.switches_for));
+        known.chats.insert(chat, (owner.cloned(), enabled, Instant::now() + self.0.settings.switches_for));
         enabled
     }
 
-    /// The same, if it is known here and now.
-    pub(crate) fn is_enabled_now(&self, owner: Option<&UserId>, chat: ChatId) -> Option<bool> {
+    /// The same, as far as it is known here and now.
+    pub(crate) fn is_enabled_now(&self, owner: Option<&UserId>, chat: ChatId) -> Switched {
         if self.0.settings.forced {
-            return Some(true);
+            return Switched::On;
         }
         if self.0.switches.is_none() {
-            return Some(false);
+            return Switched::Off;
         }
         let known = self.0.known.lock();
-        let (of, enabled, until) = known.0.get(&chat)?;
-        (of.as_ref() == owner && *until > Instant::now()).then_some(*enabled)
+        match known.chats.get(&chat).filter(|(of, ..)| of.as_ref() == owner) {
+            Some((_, enabled, until)) if *until > Instant::now() => match enabled {
+                true => Switched::On,
+                false => Switched::Off,
+            },
+            Some((_, false, _)) => Switched::UnsureOff,
+            // One that has never been recorded here.
+            None if known.allowed == Some(false) => Switched::UnsureOff,
+            _ => Switched::Unsure,
+        }
     }
 
     /// Forgets what is known of the switches: the next call looks.
     pub fn forget_switches(&self) {
-        self.0.known.lock().0.clear();
+        *self.0.known.lock() = Known::default();
     }
 
     async fn look(&self, owner: Option<&UserId>, chat: ChatId) -> bool {
         let Some(switches) = &self.0.switches else { return false };
         let read = async {
-            if !switches.allowed().await?.unwrap_or(false) {
+            let allowed = switches.allowed().await?.unwrap_or(false);
+            self.0.known.lock().allowed = Some(allowed);
+            if !allowed {
                 return Ok(false);
             }
             if let Some(own) = switches.of_chat(chat).await? {

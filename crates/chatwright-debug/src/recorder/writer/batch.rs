@@ -9,7 +9,7 @@ use chatwright_core::{ChatId, RunId, StepId};
 use tokio::time::{sleep, timeout};
 
 use super::super::track::Track;
-use super::{PAUSE, TRIES, Writer, caught};
+use super::{PAUSE, TRIES, Writer, caught, heavy};
 use crate::content::{Place, Rope};
 use crate::service::{STORE_WITHIN, Told};
 
@@ -21,12 +21,15 @@ impl Writer {
     }
 
     /// Writes bytes as contents, and gives where they are.
-    pub(super) async fn kept(&mut self, chat: ChatId, run: RunId, bytes: &[u8]) -> Option<Place> {
-        let mut contents = Vec::new();
-        let mut give = |hash, bytes: &[u8]| contents.push((hash, Box::from(bytes)));
-        let mut rope = Rope::new(chat);
-        rope.push(bytes, &mut give);
-        let place = rope.place(&mut give);
+    pub(super) async fn kept(&mut self, chat: ChatId, run: RunId, bytes: Vec<u8>) -> Option<Place> {
+        let made = heavy(bytes.len(), move || {
+            let (mut rope, mut contents) = (Rope::new(chat), Vec::new());
+            let mut give = |hash, piece: &[u8]| contents.push((hash, Box::from(piece)));
+            rope.push(&bytes, &mut give);
+            let place = rope.place(&mut give);
+            (place, contents)
+        });
+        let (place, contents) = made.await?;
         self.contents(chat, run, contents).await;
         place
     }
@@ -108,7 +111,10 @@ impl Writer {
             if let Some(kind) = kind {
                 self.tracks.remove(step.chat, kind);
             }
-            self.lost(1);
+            self.count_unwritten(1);
+            if let Some(shared) = self.shared.upgrade() {
+                shared.forget_chat(step.chat);
+            }
         }
     }
 
@@ -116,10 +122,16 @@ impl Writer {
     pub(super) fn lost(&mut self, writes: usize) {
         self.lately.clear();
         self.tracks.runs.values_mut().for_each(|track| (track.prompt, track.tools) = (None, None));
+        self.count_unwritten(writes);
+        if let Some(shared) = self.shared.upgrade() {
+            shared.forget_all();
+        }
+    }
+
+    fn count_unwritten(&self, writes: usize) {
         metrics::counter!("chatwright_debug_unwritten_total").increment(writes as u64);
         if let Some(shared) = self.shared.upgrade() {
             shared.stats.unwritten.fetch_add(writes as u64, Ordering::Relaxed);
-            shared.forget_all();
         }
     }
 }

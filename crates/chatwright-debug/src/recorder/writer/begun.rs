@@ -1,6 +1,7 @@
 //! A call begins: its run, its step, and what it asks.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use chatwright_core::content::Part;
 use chatwright_core::debug::{Change, DebugRun, DebugStatus, DebugStep, DebugWrite, RunKind, StepChange};
@@ -31,6 +32,9 @@ impl Writer {
         let (chat, kind) = (scope.chat, RunKind::from(scope.purpose));
         if !self.service.is_enabled(Some(&scope.owner), chat).await {
             return self.forget(&scope);
+        }
+        if let Some(shared) = self.shared.upgrade() {
+            shared.stats.recorded.fetch_add(1, Ordering::Relaxed);
         }
         let Some(step) = self.step_of(&scope, &began).await else { return self.forget(&scope) };
         // Room for it in the batch may have been made by a write that found the run ended.
@@ -160,53 +164,57 @@ impl Writer {
             },
             Prompt::Dropped => (None, None),
         };
-        let bytes = grant.bytes();
-        let redactor = self.redactor.clone();
-        let (count, lines) = match new {
-            None => (0, None),
-            Some(new) => {
-                let made = heavy(bytes, move || match new {
-                    Ok(messages) => (messages.len(), payload::messages(&redactor, &messages)),
-                    Err(history) => (history.len(), payload::messages(&redactor, &history)),
-                });
-                made.await.map_or((0, None), |(count, lines)| (count, Some(lines)))
+        let (chat, redactor) = (scope.chat, self.redactor.clone());
+        let made = heavy(grant.bytes(), move || {
+            let (count, lines) = match new? {
+                Ok(messages) => (messages.len(), payload::messages(&redactor, &messages)),
+                Err(history) => (history.len(), payload::messages(&redactor, &history)),
+            };
+            let mut contents = Vec::new();
+            let mut give = |hash, piece: &[u8]| contents.push((hash, Box::from(piece)));
+            let mut rope = followed.as_mut().map_or_else(
+                || Rope::new(chat),
+                |followed| std::mem::replace(&mut followed.rope, Rope::new(chat)),
+            );
+            rope.push(&lines, &mut give);
+            let place = rope.place(&mut give);
+            let mut messages = count as u64;
+            if let Some(followed) = &mut followed {
+                followed.messages += messages;
+                messages = followed.messages;
+                followed.rope = rope;
             }
-        };
-        let mut contents = Vec::new();
-        let mut give = |hash, bytes: &[u8]| contents.push((hash, Box::from(bytes)));
-        match (&lines, &mut followed) {
-            (None, _) => {
+            Some((followed, messages, place, contents))
+        });
+        let followed = match made.await.flatten() {
+            Some((followed, messages, place, contents)) => {
+                (doc.messages, doc.prompt) = (messages, place);
+                self.contents(chat, run, contents).await;
+                followed
+            }
+            None => {
                 doc.missing =
                     Some("there was no room for the prompt, or what came before it was dropped".into());
-                followed = None;
                 self.forget(&scope);
+                None
             }
-            (Some(lines), Some(followed)) => {
-                followed.rope.push(lines, &mut give);
-                followed.messages += count as u64;
-                (doc.messages, doc.prompt) = (followed.messages, followed.rope.place(&mut give));
-            }
-            (Some(lines), None) => {
-                let mut rope = Rope::new(scope.chat);
-                rope.push(lines, &mut give);
-                (doc.messages, doc.prompt) = (count as u64, rope.place(&mut give));
-            }
-        }
+        };
         drop(grant);
-        self.contents(scope.chat, run, contents).await;
         let tools = match tools {
             Tools::New(tools) => {
                 let redactor = self.redactor.clone();
-                let count = tools.len();
-                let lines =
-                    heavy(LIGHT_BYTES, move || payload::tools(&redactor, &tools)).await.unwrap_or_default();
-                Some((self.kept(scope.chat, run, &lines).await, count as u64))
+                let count = tools.tools.len();
+                let lines = heavy(LIGHT_BYTES, move || payload::tools(&redactor, &tools.tools))
+                    .await
+                    .unwrap_or_default();
+                Some((self.kept(scope.chat, run, lines).await, count as u64))
             }
+            Tools::Dropped => None,
             Tools::Same => self.tracks.runs.get(&key).and_then(|track| track.tools),
         };
         if tools.is_none() {
-            // They were told to a run that is over.
-            doc.missing.get_or_insert_with(|| "the tools were not told again".into());
+            // Or they were told to a run that is over.
+            doc.missing.get_or_insert_with(|| "there was no room for the tools".into());
             self.forget(&scope);
         }
         (doc.tools, doc.tool_count) = tools.unwrap_or((None, 0));

@@ -26,7 +26,7 @@ impl Writer {
         });
         let (parts, lines, warnings) = made.await.unwrap_or_default();
         drop(grant);
-        let content = self.kept(chat, run, &lines).await;
+        let content = self.kept(chat, run, lines).await;
         let Some(track) = self.tracks.runs.get_mut(&(chat, kind)).filter(|track| track.run == run) else {
             return;
         };

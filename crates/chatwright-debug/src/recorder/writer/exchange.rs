@@ -1,13 +1,19 @@
 //! What went over HTTP.
 
+use chatwright_core::port::HttpHeader;
+use sha2::{Digest, Sha256};
+
 use super::super::http::{Received, Sent};
 use super::super::job::CallNumber;
+use super::super::payload::bounded;
 use super::{Writer, heavy, millis};
 use crate::doc::{BodyDoc, ExchangeDoc};
 use crate::redact::Captured;
 
-/// Most bytes of all headers of a message.
-const HEADERS_BYTES_MAX: usize = 32 * 1024;
+/// What is shorter is no key.
+const KEY_BYTES_MIN: usize = 16;
+/// Most keys that are learnt from requests. A host that has more of them registers them.
+const KEYS_MAX: usize = 256;
 
 impl Writer {
     pub(super) async fn sent(&mut self, call: CallNumber, number: u32, sent: Sent) {
@@ -15,6 +21,7 @@ impl Writer {
         let (chat, run) = (open.chat, open.run);
         let redactor = open.redactor.for_exchange(&sent.headers, &sent.url);
         open.redactor = redactor.clone();
+        self.learn(&sent.headers);
         let Sent { method, url, headers, body } = sent;
         let bytes = body.kept();
         let (length, dropped) = (body.bytes, body.dropped());
@@ -35,10 +42,27 @@ impl Writer {
             (doc, text)
         });
         let Some((mut doc, text)) = made.await else { return };
-        let kept = self.kept(chat, run, text.as_bytes()).await;
+        let kept = self.kept(chat, run, text.into_bytes()).await;
         doc.request_body = (length > 0).then_some(BodyDoc { bytes: length, dropped_bytes: dropped, kept });
         if let Some((open, _)) = self.tracks.of_call(call) {
             open.exchanges.insert(number, doc);
+        }
+    }
+
+    /// A key that a request was sent with is a secret from now on, also in what users and models say.
+    fn learn(&mut self, headers: &[HttpHeader]) {
+        const KEYS: [&str; 5] =
+            ["authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key"];
+        for header in headers.iter().filter(|header| header.sensitive && KEYS.contains(&&*header.name)) {
+            let key = header.value.rsplit(' ').next().unwrap_or_default();
+            if key.len() < KEY_BYTES_MIN || self.learnt.len() >= KEYS_MAX {
+                continue;
+            }
+            // Of a key that is known already nothing is made anew.
+            if self.learnt.insert(Sha256::digest(key).into()) {
+                // One that cannot be registered, because there are too many, goes from its own exchange all the same.
+                let _ = self.redactor.register(&key.into());
+            }
         }
     }
 
@@ -66,7 +90,7 @@ impl Writer {
             (doc, text)
         });
         let Some((mut doc, text)) = made.await else { return };
-        let kept = self.kept(chat, run, text.as_bytes()).await;
+        let kept = self.kept(chat, run, text.into_bytes()).await;
         doc.response_body = (length > 0).then_some(BodyDoc { bytes: length, dropped_bytes: dropped, kept });
         if let Some((open, _)) = self.tracks.of_call(call) {
             open.exchanges.insert(number, doc);
@@ -79,18 +103,6 @@ fn path_of(url: &str) -> &str {
     let behind = url.find("://").map_or(url, |at| &url[at + 3..]);
     let path = behind.find('/').map_or("", |at| &behind[at..]);
     &path[..path.find(['?', '#']).unwrap_or(path.len())]
-}
-
-/// As many headers as there is room for.
-fn bounded(headers: Vec<(Box<str>, Box<str>)>) -> Vec<(Box<str>, Box<str>)> {
-    let mut room = HEADERS_BYTES_MAX;
-    let fits = |(name, value): &(Box<str>, Box<str>)| {
-        let bytes = name.len() + value.len();
-        let fits = bytes <= room;
-        room = room.saturating_sub(bytes);
-        fits
-    };
-    headers.into_iter().take_while(fits).collect()
 }
 
 #[cfg(test)]
