@@ -52,6 +52,7 @@ fn main() {
     let once = bench.rounds == 1;
     println!("{:<44} {:>12} {:>12} {:>7}", "", "off", "on", "ratio");
     deltas(&bench, if once { 500 } else { 20_000 });
+    turns(&bench, if once { 20 } else { 2_000 });
     steps("memory", &bench, if once { 10 } else { 200 }, || MemoryStore::new(Arc::new(SystemClock::new())));
     let folder = tempfile::tempdir().expect("a folder can be made");
     let number = AtomicUsize::new(0);
@@ -190,6 +191,29 @@ fn deltas(bench: &Bench, deltas: usize) {
     }
     row("a delta, ns", times.map(median));
     assert_eq!(recorder.stats().dropped, 0);
+}
+
+/// Turns of a chat whose model says so much, over a store in memory.
+fn turns(bench: &Bench, deltas: usize) {
+    let (recorder, _writing) = recorder(MemoryDebug::new());
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut times: [Vec<f64>; 2] = Default::default();
+    runtime.block_on(async {
+        let hosts = [None, Some(&recorder)].map(|recorder| {
+            let store = MemoryStore::new(Arc::new(SystemClock::new()));
+            Host::with(store, recorder, Played(answer(deltas)))
+        });
+        for _ in 0..20 * bench.rounds {
+            for (n, host) in hosts.iter().enumerate() {
+                let chat = host.chat().await;
+                let begun = now();
+                host.turn(&chat, 0).await;
+                times[n].push(begun.elapsed().as_secs_f64() * 1e6);
+                assert!(recorder.flush(Duration::from_secs(60)).await);
+            }
+        }
+    });
+    row(&format!("a turn with an answer of {deltas} deltas, µs"), times.map(median));
 }
 
 fn row(name: &str, [off, on]: [f64; 2]) {

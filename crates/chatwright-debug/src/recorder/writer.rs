@@ -29,6 +29,9 @@ use crate::{DebugService, UpdateError};
 /// How often something is written that fails, and after which pause.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long nothing is looked at when all is done. Whoever queues something wakes whoever waits for it, which takes longer than all else that
+/// is done on the way of a chat: so it happens once in this time, and not for each job.
+const REST: Duration = Duration::from_millis(10);
 /// Most jobs that are taken at once.
 const JOBS_MAX: usize = 64;
 /// What has fewer bytes is done at once; more is left to a thread that may take its time.
@@ -73,6 +76,7 @@ pub(super) async fn run(
         told: BTreeSet::new(),
     };
     let (mut signed, mut swept, mut purged) = (Instant::now(), Instant::now(), Instant::now());
+    let mut rests = Instant::now();
     let mut taken = Vec::with_capacity(JOBS_MAX);
     loop {
         let sign_every = writer.service.sign_every();
@@ -93,7 +97,10 @@ pub(super) async fn run(
                 purged = Instant::now();
             }
             // Last: there may always be more.
-            count = jobs.recv_many(&mut taken, JOBS_MAX) => {
+            count = async {
+                sleep_until(rests).await;
+                jobs.recv_many(&mut taken, JOBS_MAX).await
+            } => {
                 if count == 0 {
                     return;
                 }
@@ -102,6 +109,7 @@ pub(super) async fn run(
                 }
                 if jobs.is_empty() {
                     writer.work(Work::Write).await;
+                    rests = Instant::now() + REST;
                 }
             }
         }
