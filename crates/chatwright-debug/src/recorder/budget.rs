@@ -1,9 +1,22 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
+
+/// What bodies grow by.
+pub(super) const BLOCK_BYTES: usize = 16 * 1024;
+/// Most blocks that are kept for the next body.
+const BLOCKS_MAX: usize = 256;
+
 /// How many bytes may be held at once, by all calls together.
 #[derive(Clone)]
-pub(super) struct Budget(Arc<AtomicUsize>);
+pub(super) struct Budget(Arc<Inner>);
+
+struct Inner {
+    left: AtomicUsize,
+    /// Blocks that nobody needs now: memory that was used lately is had sooner than other.
+    blocks: Mutex<Vec<Vec<u8>>>,
+}
 
 /// Some of these bytes. They are given back when it is dropped.
 pub(super) struct Grant {
@@ -13,12 +26,12 @@ pub(super) struct Grant {
 
 impl Budget {
     pub(super) fn new(bytes: usize) -> Self {
-        Self(Arc::new(AtomicUsize::new(bytes)))
+        Self(Arc::new(Inner { left: AtomicUsize::new(bytes), blocks: Mutex::default() }))
     }
 
     /// How many are left.
     pub(super) fn left(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.0.left.load(Ordering::Relaxed)
     }
 
     /// Nothing yet.
@@ -32,10 +45,29 @@ impl Grant {
         self.bytes
     }
 
+    /// An empty block, for which room has been taken.
+    pub(super) fn block(&self) -> Vec<u8> {
+        self.budget.0.blocks.lock().pop().unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES))
+    }
+
+    /// Gives blocks back.
+    pub(super) fn put_back(&self, blocks: Vec<Vec<u8>>) {
+        let whole = blocks.into_iter().filter(|block| block.capacity() == BLOCK_BYTES);
+        let mut kept = self.budget.0.blocks.lock();
+        let room = BLOCKS_MAX.saturating_sub(kept.len());
+        kept.extend(whole.take(room).map(|mut block| {
+            block.clear();
+            block
+        }));
+    }
+
     /// Takes so many more, if there are as many.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
-        let taken =
-            self.budget.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        let taken = self
+            .budget
+            .0
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
         self.bytes += taken.map_or(0, |_| bytes);
         taken.is_ok()
     }
@@ -43,7 +75,7 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        self.budget.0.fetch_add(self.bytes, Ordering::Relaxed);
+        self.budget.0.left.fetch_add(self.bytes, Ordering::Relaxed);
     }
 }
 

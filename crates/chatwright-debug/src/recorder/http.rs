@@ -8,12 +8,9 @@ use chatwright_core::port::{HttpEnd, HttpExchange, HttpHeader, HttpObserver, Htt
 use tokio::time::Instant;
 
 use super::Shared;
-use super::budget::Grant;
+use super::budget::{BLOCK_BYTES, Grant};
 use super::job::{CallNumber, Job};
 use super::weight::of_headers;
-
-/// What a body grows by: no byte is copied twice.
-const BLOCK_BYTES: usize = 16 * 1024;
 
 /// A body, as far as there was room for it: its beginning and its end.
 pub(super) struct Body {
@@ -63,14 +60,18 @@ impl Body {
             let room = match self.head.last() {
                 Some(block) if block.len() < block.capacity() => block.capacity() - block.len(),
                 _ => {
-                    // The first block is as long as what comes first: most bodies of requests come whole.
+                    // The first block is as long as what comes first.
                     let block = if self.head.is_empty() { bytes.len() } else { BLOCK_BYTES };
                     let block = block.clamp(BLOCK_BYTES / 8, self.head_max.max(BLOCK_BYTES / 8));
                     if !self.grant.grow(block) {
                         self.head_max = self.head_bytes;
                         break;
                     }
-                    self.head.push(Vec::with_capacity(block));
+                    self.head.push(match block {
+                        BLOCK_BYTES => self.grant.block(),
+                        // Most bodies of requests come whole.
+                        block => Vec::with_capacity(block),
+                    });
                     block
                 }
             };
@@ -134,7 +135,13 @@ impl Body {
     /// Its beginning and its end, and what was held for it.
     pub(super) fn into_parts(self) -> (Vec<u8>, Vec<u8>, Grant) {
         let mut head = self.head;
-        let head = if head.len() == 1 { head.remove(0) } else { head.concat() };
+        let head = if head.len() == 1 {
+            head.remove(0)
+        } else {
+            let whole = head.concat();
+            self.grant.put_back(head);
+            whole
+        };
         (head, self.tail, self.grant)
     }
 }
