@@ -1,5 +1,7 @@
 //! D1, D2, D3: how runs and steps end.
 
+use std::time::Duration;
+
 use chatwright_core::ChatId;
 use chatwright_core::debug::{Change, DebugRun, DebugStatus, DebugStep, DebugWritten, RunChange, StepChange};
 use chatwright_core::port::DebugStore;
@@ -182,7 +184,7 @@ pub(super) async fn d2_no_step_joins_a_run_that_ends_meanwhile(subject: &Subject
     const CLAUSE: &str = "debug.D2";
     let notes = subject.notes(CLAUSE).await;
     let both = [notes.clone(), subject.beside(&notes).await];
-    for round in 0..8 {
+    for round in 0..12 {
         let desk = subject.desk();
         let run = desk.run(&subject.ids, 1);
         notes.create(&run, &[]).await;
@@ -192,8 +194,11 @@ pub(super) async fn d2_no_step_joins_a_run_that_ends_meanwhile(subject: &Subject
             let step = desk.step(&subject.ids, &run, 2);
             creators.spawn(async move { (notes.one(create_step(&step)).await, step.id) });
         }
-        if round % 2 == 0 {
-            tokio::task::yield_now().await;
+        // It ends before, while and after they look.
+        match round % 3 {
+            0 => {}
+            1 => tokio::task::yield_now().await,
+            _ => tokio::time::sleep(Duration::from_millis(1)).await,
         }
         notes.done(update(&run, &to(DebugStatus::Completed), desk.at(3)), "a run").await;
         let at_its_end = notes.steps(&run).await;

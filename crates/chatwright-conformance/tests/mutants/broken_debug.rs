@@ -220,7 +220,7 @@ impl BrokenDebug {
 
     /// Long enough for whoever drops a call early, and for others to come between.
     async fn pause(&self) {
-        tokio::time::sleep(Duration::from_micros(200)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
     async fn lock(&self) {
