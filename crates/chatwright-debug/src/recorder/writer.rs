@@ -125,18 +125,20 @@ enum Work {
     Purge,
 }
 
-fn report<T>(done: Result<Result<T, StoreError>, tokio::time::error::Elapsed>, what: &str) {
-    match done {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "{what}"),
-        Err(_) => tracing::debug!("{what} in time"),
+fn report<T>(done: Result<T, StoreError>, what: &str) {
+    if let Err(error) = done {
+        tracing::debug!(%error, "{what}");
     }
 }
 
-/// A store that panics has failed like any other.
-async fn caught<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let panicked = |_| Err(StoreError::new(StoreErrorKind::Other, "the debug store panicked"));
-    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(panicked)
+/// A store that panics, or does not answer in time, has failed like any other.
+async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let failed = |kind, words| Err(StoreError::new(kind, words));
+    match timeout(STORE_WITHIN, AssertUnwindSafe(call).catch_unwind()).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => failed(StoreErrorKind::Other, "the debug store panicked"),
+        Err(_) => failed(StoreErrorKind::Unavailable, "the debug store does not answer"),
+    }
 }
 
 impl Writer {
@@ -148,11 +150,11 @@ impl Writer {
                 Work::Write => self.write().await,
                 Work::Signs => self.give_signs().await,
                 Work::Sweep => {
-                    let done = timeout(STORE_WITHIN, caught(self.service.sweep())).await;
+                    let done = in_time(self.service.sweep()).await;
                     report(done, "abandoned debug runs could not be ended");
                 }
                 Work::Purge => {
-                    let done = timeout(STORE_WITHIN, caught(self.service.purge_expired())).await;
+                    let done = in_time(self.service.purge_expired()).await;
                     report(done, "old debug runs could not be deleted");
                 }
             }
@@ -176,23 +178,8 @@ impl Writer {
             Job::Judged { chat, r#gen, status, why } => {
                 self.judged(chat, r#gen, status, why.as_deref()).await;
             }
-            Job::TurnEnded { chat, status, now } => {
-                for kind in self.tracks.kinds(chat) {
-                    // A title is none of the turn's.
-                    if !matches!(kind, RunKind::TitleGeneration | RunKind::Quickgen) {
-                        // How the turn ends says nothing of a summary in it.
-                        let status = (kind == RunKind::ChatTurn).then_some(status);
-                        self.finalize(chat, kind, status, Some(now)).await;
-                    }
-                }
-            }
-            Job::Released { chat, now } => {
-                for kind in self.tracks.kinds(chat) {
-                    if !matches!(kind, RunKind::TitleGeneration | RunKind::Quickgen) {
-                        self.finalize(chat, kind, None, Some(now)).await;
-                    }
-                }
-            }
+            Job::TurnEnded { chat, status, now } => self.leave(chat, Some(status), now).await,
+            Job::Released { chat, now } => self.leave(chat, None, now).await,
             Job::Cut { chat, from, at, now } => {
                 self.forget_turns(chat, from, at);
                 self.write().await;
@@ -207,6 +194,18 @@ impl Writer {
                 self.write().await;
                 // Nobody may be waiting any more.
                 let _ = answer.send(());
+            }
+        }
+    }
+
+    /// Ends what is under way for a turn: its run with this status, or by how its last step ended.
+    async fn leave(&mut self, chat: ChatId, status: Option<DebugStatus>, now: Timestamp) {
+        for kind in self.tracks.kinds(chat) {
+            // A title is none of the turn's.
+            if !matches!(kind, RunKind::TitleGeneration | RunKind::Quickgen) {
+                // How the turn ends says nothing of a summary in it.
+                let status = status.filter(|_| kind == RunKind::ChatTurn);
+                self.finalize(chat, kind, status, Some(now)).await;
             }
         }
     }

@@ -9,7 +9,7 @@ use chatwright_core::{ChatId, RunId, StepId};
 use tokio::time::{sleep, timeout};
 
 use super::super::track::Track;
-use super::{PAUSE, TRIES, Writer, caught, heavy};
+use super::{PAUSE, TRIES, Writer, heavy, in_time};
 use crate::content::{Place, Rope};
 use crate::service::{STORE_WITHIN, Told};
 
@@ -66,13 +66,12 @@ impl Writer {
         let mut failed = None;
         for number in 1..=TRIES {
             let store: &dyn DebugStore = self.service.store();
-            failed = match timeout(STORE_WITHIN, caught(store.write(&batch))).await {
-                Ok(Ok(written)) => {
+            failed = match in_time(store.write(&batch)).await {
+                Ok(written) => {
                     self.look_at(&batch, &written);
                     None
                 }
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some("it does not answer".to_owned()),
+                Err(error) => Some(error),
             };
             match &failed {
                 None => break,

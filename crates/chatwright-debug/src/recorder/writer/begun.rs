@@ -8,16 +8,15 @@ use chatwright_core::debug::{Change, DebugRun, DebugStatus, DebugStep, DebugWrit
 use chatwright_core::model::{CallScope, Message, ModelId, Role};
 use chatwright_core::port::Ids;
 use chatwright_core::{RunId, StepId};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::super::job::{Began, Prompt, Tools};
 use super::super::payload;
 use super::super::track::{Followed, OpenCall, OpenStep, Track, run_of_turn};
-use super::{LIGHT_BYTES, Writer, caught, heavy};
+use super::{LIGHT_BYTES, Writer, heavy, in_time};
 use crate::Summary;
 use crate::content::Rope;
 use crate::doc::{AttemptDoc, DOC_VERSION, RequestDoc};
-use crate::service::STORE_WITHIN;
 
 /// Most parts of a turn's run that are looked for.
 const PARTS_MAX: u32 = 64;
@@ -126,17 +125,12 @@ impl Writer {
         self.write().await;
         for part in 1..=PARTS_MAX {
             let run = run_of_turn(scope.chat, turn, part);
-            match timeout(STORE_WITHIN, caught(self.service.store().run(scope.chat, run))).await {
-                Ok(Ok(None)) => return Some((run, true)),
-                Ok(Ok(Some(stored))) if stored.finished_at.is_none() => return Some((run, false)),
-                Ok(Ok(Some(_))) => {}
-                Ok(Err(error)) => {
+            match in_time(self.service.store().run(scope.chat, run)).await {
+                Ok(None) => return Some((run, true)),
+                Ok(Some(stored)) if stored.finished_at.is_none() => return Some((run, false)),
+                Ok(Some(_)) => {}
+                Err(error) => {
                     tracing::debug!(chat = %scope.chat, %error, "a turn is not recorded");
-                    self.lost(1);
-                    return None;
-                }
-                Err(_) => {
-                    tracing::debug!(chat = %scope.chat, "a turn is not recorded: the store does not answer");
                     self.lost(1);
                     return None;
                 }
@@ -153,44 +147,36 @@ impl Writer {
         let track = self.tracks.runs.get_mut(&key).expect("it was just looked for");
         let run = track.run;
         let before = track.prompt.take();
-        let (mut followed, new) = match prompt {
-            Prompt::Copied(messages, grown) => {
-                (Some(Followed { grown, rope: Rope::new(scope.chat), messages: 0 }), Some(Ok(messages)))
-            }
-            Prompt::Shared(history) => (None, Some(Err(history))),
-            Prompt::More { since, messages, grown } => match before.filter(|before| before.grown == since) {
-                Some(before) => (Some(Followed { grown, ..before }), Some(Ok(messages))),
-                None => (None, None),
-            },
-            Prompt::Dropped => (None, None),
+        // What was made for one call is not followed.
+        let follows = !matches!(prompt, Prompt::Shared(_));
+        let anew = |grown| Followed { grown, rope: Rope::new(scope.chat), messages: 0 };
+        let new = match prompt {
+            Prompt::Copied(messages, grown) => Some((anew(grown), Ok(messages))),
+            Prompt::Shared(history) => Some((anew(history.grown()), Err(history))),
+            Prompt::More { since, messages, grown } => before
+                .filter(|before| before.grown == since)
+                .map(|before| (Followed { grown, ..before }, Ok(messages))),
+            Prompt::Dropped => None,
         };
         let (chat, redactor) = (scope.chat, self.redactor.clone());
         let made = heavy(grant.bytes(), move || {
-            let (count, lines) = match new? {
-                Ok(messages) => (messages.len(), payload::messages(&redactor, &messages)),
-                Err(history) => (history.len(), payload::messages(&redactor, &history)),
+            let (mut followed, messages) = new?;
+            let messages: &[Message] = match &messages {
+                Ok(copied) => copied,
+                Err(shared) => shared,
             };
             let mut contents = Vec::new();
             let mut give = |hash, piece: &[u8]| contents.push((hash, Box::from(piece)));
-            let mut rope = followed.as_mut().map_or_else(
-                || Rope::new(chat),
-                |followed| std::mem::replace(&mut followed.rope, Rope::new(chat)),
-            );
-            rope.push(&lines, &mut give);
-            let place = rope.place(&mut give);
-            let mut messages = count as u64;
-            if let Some(followed) = &mut followed {
-                followed.messages += messages;
-                messages = followed.messages;
-                followed.rope = rope;
-            }
-            Some((followed, messages, place, contents))
+            followed.rope.push(&payload::messages(&redactor, messages), &mut give);
+            followed.messages += messages.len() as u64;
+            let place = followed.rope.place(&mut give);
+            Some((followed, place, contents))
         });
         let followed = match made.await.flatten() {
-            Some((followed, messages, place, contents)) => {
-                (doc.messages, doc.prompt) = (messages, place);
+            Some((followed, place, contents)) => {
+                (doc.messages, doc.prompt) = (followed.messages, place);
                 self.contents(chat, run, contents).await;
-                followed
+                Some(followed)
             }
             None => {
                 doc.missing =
@@ -226,7 +212,7 @@ impl Writer {
         if let Some(track) = self.tracks.runs.get_mut(&key) {
             track.tools = tools;
             // Without room the next prompt is copied whole.
-            track.prompt = followed.filter(|_| room);
+            track.prompt = followed.filter(|_| follows && room);
         }
         doc
     }
