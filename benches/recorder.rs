@@ -3,7 +3,8 @@
 //! *A delta*: bytes as a provider sends them, in memory, in pieces of a TCP segment, parsed, decoded and folded; once as they are, and
 //! once through the recorder, which sees the parts and the bytes. *A step*: an answer that calls a tool, with all that the loop does
 //! for it; also with a store that never answers. What writes the records down runs on another thread, as it does behind a chat; so do
-//! these times tell what a chat waits for. With `--instructions` a delta is counted by callgrind, without that thread.
+//! these times tell what a chat waits for. With `--instructions` what the threads of the chats execute is counted by callgrind, while
+//! that thread runs beside them.
 //!
 //! Then: what a run of 10 and of 100 steps takes in its store, beside the conversation; and what 1,000 chats hold that are recorded
 //! at once.
@@ -17,14 +18,13 @@ use async_trait::async_trait;
 use chatwright::core::accumulator::Accumulator;
 use chatwright::core::content::{Metadata, Output, Part};
 use chatwright::core::debug::{DebugWrite, DebugWritten};
-use chatwright::core::head::Status;
 use chatwright::core::history::ValidHistory;
 use chatwright::core::model::{
     CallScope, Finish, FinishReason, Message, ModelCall, ModelId, ModelPart, Role,
 };
 use chatwright::core::port::{
-    ChatStore, DebugStore, HttpEnd, HttpHeader, HttpRequest, HttpResponse, LanguageModel, ModelStream,
-    Purpose, SessionStore, StoreError, Tool,
+    ChatStore, DebugStore, Event, HttpEnd, HttpHeader, HttpRequest, HttpResponse, LanguageModel, ModelStream,
+    Observer, Purpose, SessionStore, StoreError, Tool,
 };
 use chatwright::core::tool::{Effect, ToolCall, ToolSpec};
 use chatwright::core::{ChatId, RunId, Seq, Timestamp, Uuid};
@@ -38,6 +38,7 @@ use chatwright_benches::{Bench, median};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 fn main() {
@@ -64,19 +65,24 @@ fn main() {
     many(if once { 20 } else { 1_000 });
 }
 
-/// A recorder whose writer has a thread of its own.
+/// A recorder whose writer has threads of its own: one, and one for what takes long.
 fn recorder(store: impl DebugStore) -> (Recorder, Runtime) {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let recorder = begin(store, &runtime);
-    (recorder, runtime)
-}
-
-fn begin(store: impl DebugStore, runtime: &Runtime) -> Recorder {
-    let _guard = runtime.enter();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(1)
+        .thread_keep_alive(Duration::MAX)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(runtime.spawn_blocking(|| ())).expect("it is there now");
+    let entered = runtime.enter();
     let mut settings = DebugSettings::default();
     settings.forced = true;
     let service = DebugService::new(store, Arc::new(SystemClock::new()), Arc::new(SystemIds), settings);
-    Recorder::start(service, Redactor::new(&Rules::default()).expect("valid"), RecorderSettings::default())
+    let redactor = Redactor::new(&Rules::default()).expect("valid");
+    let recorder = Recorder::start(service, redactor, RecorderSettings::default());
+    drop(entered);
+    (recorder, runtime)
 }
 
 fn recorder_of_hanging_store() -> (Recorder, Runtime) {
@@ -268,6 +274,7 @@ impl Tool for Now {
 struct Host {
     chatwright: Chatwright,
     model: Instantly,
+    ended: Arc<Notify>,
     _worker: JoinSet<()>,
 }
 
@@ -287,8 +294,12 @@ impl Host {
         let mut settings = Settings::default();
         settings.rules.steps_max = u32::MAX;
         settings.capacity = 2_000;
-        let mut builder =
-            Chatwright::builder(store, MemoryBus::new()).model("m", model).tool(Now).settings(settings);
+        let ended = Arc::new(Notify::new());
+        let mut builder = Chatwright::builder(store, MemoryBus::new())
+            .model("m", model)
+            .tool(Now)
+            .settings(settings)
+            .observer(Ends(Arc::clone(&ended)));
         if let Some(recorder) = recorder {
             builder = builder.debug(recorder);
         }
@@ -296,7 +307,7 @@ impl Host {
         let worker = chatwright.worker();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { worker.run(std::future::pending()).await });
-        Self { chatwright, model: Instantly::default(), _worker: tasks }
+        Self { chatwright, model: Instantly::default(), ended, _worker: tasks }
     }
 
     async fn chat(&self) -> Chat {
@@ -307,13 +318,18 @@ impl Host {
     async fn turn(&self, chat: &Chat, steps: usize) {
         self.model.steps.store(steps, Ordering::SeqCst);
         chat.send("Please go on as long as there is something to be done.").await.expect("accepted");
-        at_rest(chat).await;
+        self.ended.notified().await;
     }
 }
 
-async fn at_rest(chat: &Chat) {
-    while chat.head().await.expect("there").index.status != Status::Waiting {
-        tokio::time::sleep(Duration::from_micros(200)).await;
+/// Tells when a turn has ended.
+struct Ends(Arc<Notify>);
+
+impl Observer for Ends {
+    fn observe(&self, event: &Event<'_>) {
+        if let Event::TurnEnded { .. } = event {
+            self.0.notify_one();
+        }
     }
 }
 
@@ -513,9 +529,7 @@ fn resident() -> f64 {
 fn count(arguments: &[String]) {
     let number = |at: usize| arguments[at].parse::<usize>().expect("a number");
     let (is_on, first, second) = (arguments[1] == "on", number(2), number(3));
-    // Nobody drives this runtime: the writer does nothing.
-    let undriven = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let recorder = begin(MemoryDebug::new(), &undriven);
+    let (recorder, _writing) = recorder(MemoryDebug::new());
     match arguments[0].as_str() {
         // So many deltas of each of so many answers.
         "answer" => {
@@ -548,22 +562,30 @@ fn count(arguments: &[String]) {
             });
         }
     }
-    // What waits in the queue is the writer's: it is not thrown away on the chat's account.
+    // What waits in the queue is not thrown away on the chat's account.
     std::process::exit(0);
 }
 
 fn instructions() {
     let counted = |what: &str, mode: &str, first: usize, second: usize| -> f64 {
         let program = std::env::current_exe().expect("it has a name");
+        let folder = tempfile::tempdir().expect("a folder can be made");
         let output = Command::new("valgrind")
-            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .args(["--tool=callgrind", "--separate-threads=yes", "--fair-sched=yes"])
+            .arg(format!("--callgrind-out-file={}", folder.path().join("count").display()))
             .arg(program)
             .args(["--count", what, mode, &first.to_string(), &second.to_string()])
             .output();
-        let Ok(output) = output else { return f64::NAN };
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        let collected = text.lines().find_map(|line| line.split("Collected :").nth(1));
-        collected.and_then(|count| count.trim().parse().ok()).unwrap_or(f64::NAN)
+        if !output.is_ok_and(|output| output.status.success()) {
+            return f64::NAN;
+        }
+        let total = |thread: usize| -> Option<f64> {
+            let text = std::fs::read_to_string(folder.path().join(format!("count-{thread:02}"))).ok()?;
+            let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
+            Some(total.and_then(|count| count.trim().parse().ok()).unwrap_or(f64::NAN))
+        };
+        // The second and the third are the writer's: they are made before all others.
+        total(1).map_or(f64::NAN, |first| first + (4..100).filter_map(total).sum::<f64>())
     };
     println!("{:<44} {:>12} {:>12} {:>7}", "instructions", "off", "on", "ratio");
     let turns = |mode| (counted("deltas", mode, 200, 45) - counted("deltas", mode, 200, 5)) / 40.0;

@@ -172,8 +172,9 @@ fn stubs(cassette: &Cassette) -> Vec<Stub> {
     let messages = cassette.steps.iter().flat_map(|step| &step.messages);
     let messages = messages.filter_map(|value| serde_json::from_value::<Message>(value.clone()).ok());
     let mut inputs = HashMap::new();
-    for part in messages.flat_map(|message| message.content) {
-        match part {
+    let messages: Vec<Message> = messages.collect();
+    for part in messages.iter().flat_map(|message| message.content.iter()) {
+        match part.clone() {
             Part::ToolCall { id, input, .. } => drop(inputs.insert(id, input)),
             Part::ToolResult { call_id, name, output, .. } => {
                 let input = inputs.get(&call_id).and_then(|input| serde_json::from_str::<Value>(input).ok());

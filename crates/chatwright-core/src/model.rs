@@ -43,8 +43,8 @@ impl fmt::Display for ModelId {
 pub struct ModelCall {
     /// The conversation, oldest first: one that no provider refuses for its form.
     pub prompt: ValidHistory,
-    /// The tools that the model may call, in a stable order.
-    pub tools: Vec<ToolDefinition>,
+    /// The tools that the model may call, in a stable order. Calls share them.
+    pub tools: Arc<[ToolDefinition]>,
     /// Whether and what it must call.
     pub tool_choice: Option<ToolChoice>,
     /// Whether it may call several tools in one answer.
@@ -86,13 +86,13 @@ impl ModelCall {
     }
 }
 
-/// One message of a prompt.
+/// One message of a prompt. Clones share what it says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// Who speaks.
     pub role: Role,
     /// What is said.
-    pub content: Vec<Part>,
+    pub content: Arc<[Part]>,
     /// Options of this message by provider id, for example a cache marker.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub provider_options: BTreeMap<Box<str>, Value>,
@@ -100,8 +100,8 @@ pub struct Message {
 
 impl Message {
     /// A message without options.
-    pub fn new(role: Role, content: Vec<Part>) -> Self {
-        Self { role, content, provider_options: BTreeMap::new() }
+    pub fn new(role: Role, content: impl IntoIterator<Item = Part>) -> Self {
+        Self { role, content: content.into_iter().collect(), provider_options: BTreeMap::new() }
     }
 }
 

@@ -147,12 +147,13 @@ async fn no_secret_is_written_down_wherever_it_was(store: Rigged) {
     ];
     let asked = |attempt| {
         let mut asked = call(again(of.clone(), attempt), prompt.clone());
-        asked.tools = vec![ToolDefinition::Function {
+        asked.tools = [ToolDefinition::Function {
             name: "look".into(),
             description: with("looks").into(),
             input_schema: json!({ "description": with("schema") }),
             provider_options: BTreeMap::new(),
-        }];
+        }]
+        .into();
         asked.stop_sequences = vec![with("stop")];
         asked.provider_options = BTreeMap::from([("test".into(), json!({ "user": with("u") }))]);
         asked.transport.headers.0 = vec![("x-own".into(), KEY.into())];

@@ -99,7 +99,7 @@ async fn a_full_queue_is_counted_and_the_next_step_is_whole_again() {
     }];
     let asked = |history: &ValidHistory, n| {
         let mut asked = call(scope(chat(1), 3, n), history.clone());
-        asked.tools.clone_from(&tools);
+        asked.tools = tools.clone().into();
         asked
     };
     tape.ask(Model::plays(answer("0")), asked(&history, 0)).await;

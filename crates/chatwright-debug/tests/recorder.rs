@@ -64,12 +64,13 @@ async fn a_call_is_a_step_with_what_was_asked_and_what_was_answered(store: Rigge
     let prompt = vec![said("Hello"), answered("Hi."), said("What   is\nit?")];
     let mut asked = call(whole, prompt);
     asked.temperature = Some(0.5);
-    asked.tools = vec![ToolDefinition::Function {
+    asked.tools = [ToolDefinition::Function {
         name: "look".into(),
         description: "looks".into(),
         input_schema: json!({"type": "object"}),
         provider_options: BTreeMap::new(),
-    }];
+    }]
+    .into();
     let parts = tape.ask(Model::plays(answer("It is this.")), asked).await;
     assert_eq!(parts, answer("It is this."));
     tape.turn_ended(chat(1), complete());
@@ -260,6 +261,27 @@ async fn the_loops_verdict_on_a_dropped_stream_counts(store: Rigged) {
             assert!(error.as_str().contains("\"timeout\""), "{error:?}");
         }
     }
+    // The loop has heard enough of it; or somebody between the two has, and the answer is stored; or it says that it failed, and its
+    // calls are taken all the same.
+    for (n, is_stored, end) in [
+        (5, false, AttemptEnd::Finished(FinishReason::Length)),
+        (6, true, AttemptEnd::Finished(FinishReason::Stop)),
+        (7, false, AttemptEnd::Finished(FinishReason::Error)),
+    ] {
+        let asked = call(scope(chat(n), 3, 5), vec![said("Hi")]);
+        if n == 7 {
+            tape.ask(Model::plays(vec![finish(FinishReason::Error, 1, 1)]), asked).await;
+        } else {
+            drop(tape.recorder.model(Model::stalls(vec![])).stream(asked));
+        }
+        if is_stored {
+            let (model, answer) = (Model::plays(vec![]).id(), Seq::new(8));
+            tape.tell(&Event::StepStored { chat: chat(n), r#gen: Gen::new(5), answer, model: &model });
+        }
+        tape.attempt_ended(chat(n), 5, end);
+        let (_, records) = tape.only(n).await;
+        assert_eq!(records[0].outline.status, DebugStatus::Completed, "{end:?}");
+    }
     // An answer that came whole and is none.
     tape.ask(
         Model::plays(vec![finish(FinishReason::Stop, 1, 1)]),
@@ -399,11 +421,12 @@ async fn each_of_several_runs_of_a_turn_has_its_tools(store: Rigged) {
             let mut of = scope(chat(1), 3, r#gen);
             of.purpose = purpose;
             let mut asked = call(of, vec![said("Hi")]);
-            asked.tools = vec![ToolDefinition::Provider {
+            asked.tools = [ToolDefinition::Provider {
                 id: "x.look".into(),
                 name: "look".into(),
                 args: Default::default(),
-            }];
+            }]
+            .into();
             tape.ask(Model::plays(answer("ok")), asked).await;
         }
     }
@@ -681,12 +704,13 @@ async fn tools_take_room_like_everything_else() {
     tape.bench.store.set_open(false);
     for n in 1..40 {
         let mut asked = call(scope(chat(n), 3, 1), vec![said("Hi")]);
-        asked.tools = vec![ToolDefinition::Function {
+        asked.tools = [ToolDefinition::Function {
             name: "look".into(),
             description: format!("{n} {}", "x".repeat(100_000)).into(),
             input_schema: json!({}),
             provider_options: Default::default(),
-        }];
+        }]
+        .into();
         assert_eq!(tape.ask(Model::plays(answer("ok")), asked).now_or_never(), Some(answer("ok")));
         assert!(tape.recorder.stats().held_bytes <= 1 << 20);
     }

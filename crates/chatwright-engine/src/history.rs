@@ -435,7 +435,7 @@ impl History {
             let made = || {
                 let heading = (!said.is_empty()).then(|| Part::text(WORD_FOR_WORD));
                 let content = summary.iter().cloned().chain(heading).chain(said.iter().cloned());
-                vec![Message::new(Role::User, content.collect())]
+                vec![Message::new(Role::User, content)]
             };
             push(*seq, self.stand_or(*seq, made));
         }
@@ -449,10 +449,10 @@ impl History {
     fn messages(&self, at: usize, outputs: &BTreeMap<(MessageId, u32), &Output>) -> Vec<Message> {
         let (seq, item) = &self.items[at];
         self.stand_or(*seq, || match item {
-            Item::System(message) => vec![Message::new(Role::System, message.content.clone())],
+            Item::System(message) => vec![Message::new(Role::System, message.content.iter().cloned())],
             Item::User(message) => {
                 let notice = self.cut_short_before(at).map(Part::text);
-                vec![Message::new(Role::User, notice.into_iter().chain(message.content.clone()).collect())]
+                vec![Message::new(Role::User, notice.into_iter().chain(message.content.iter().cloned()))]
             }
             Item::Assistant(message) => self.answer_with_results(message, outputs),
             Item::Results(_) => Vec::new(),

@@ -316,7 +316,9 @@ impl Shown {
 pub(crate) async fn resolve(deps: &Deps, chat: ChatId, messages: &mut [Message], shown: &mut Shown) {
     let Some(blobs) = deps.ports.blobs.as_deref() else { return };
     let until = Instant::now() + deps.settings.blobs_within;
-    for part in messages.iter_mut().flat_map(|message| &mut message.content) {
+    let with_blobs =
+        messages.iter_mut().filter(|message| message.content.iter().any(|part| blob_of(part).is_some()));
+    for part in with_blobs.flat_map(|message| Arc::make_mut(&mut message.content)) {
         let Some(text) = blob_of(part).map(Box::<str>::from) else { continue };
         let room = deps.settings.prompt_blob_bytes_max - shown.bytes;
         let known = shown.now.remove(&text).or_else(|| shown.before.remove(&text));

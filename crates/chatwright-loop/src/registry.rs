@@ -17,7 +17,10 @@ use crate::blobs::{brief, cut};
 /// The tools of this process by name.
 pub(crate) struct Registry {
     tools: BTreeMap<Box<str>, Entry>,
-    definitions: Vec<ToolDefinition>,
+    /// What a model is told of them, in the order of registration.
+    definitions: Arc<[ToolDefinition]>,
+    /// The same with the advisor.
+    advised: Arc<[ToolDefinition]>,
     /// Absent: the host has a tool of its name.
     advisor: Option<Entry>,
 }
@@ -117,7 +120,12 @@ impl Registry {
         let advisor = (!tools.contains_key(&spec.name))
             .then(|| check_spec(&spec).map(|schema| Entry { spec, runner: Runner::Advisor, schema }))
             .transpose()?;
-        Ok(Self { tools, definitions, advisor })
+        let definitions: Arc<[_]> = definitions.into();
+        let advised = match &advisor {
+            Some(entry) => definitions.iter().cloned().chain([definition(&entry.spec)]).collect(),
+            None => Arc::clone(&definitions),
+        };
+        Ok(Self { tools, definitions, advised, advisor })
     }
 
     /// The names of all tools, the advisor's too.
@@ -138,14 +146,16 @@ impl Registry {
 
 impl<'a> Tools<'a> {
     /// The tools as a model sees them, in the order of registration and the advisor last: all but those that this turn has misused.
-    pub(crate) fn definitions(self, history: &History) -> Vec<ToolDefinition> {
-        let is_there = |definition: &ToolDefinition| match definition {
-            ToolDefinition::Function { name, .. } => !self.is_withheld(name, history, None),
-            _ => true,
+    pub(crate) fn definitions(self, history: &History) -> Arc<[ToolDefinition]> {
+        let is_withheld = |definition: &ToolDefinition| match definition {
+            ToolDefinition::Function { name, .. } => self.is_withheld(name, history, None),
+            _ => false,
         };
-        let all = self.registry.definitions.iter().cloned();
-        let advisor = self.advisor().map(|entry| definition(&entry.spec));
-        all.chain(advisor).filter(is_there).collect()
+        let all = if self.advised { &self.registry.advised } else { &self.registry.definitions };
+        match all.iter().any(is_withheld) {
+            true => all.iter().filter(|definition| !is_withheld(definition)).cloned().collect(),
+            false => Arc::clone(all),
+        }
     }
 
     /// Whether the model is shown the advisor.

@@ -36,7 +36,7 @@ pub(crate) fn of_grown(bytes: usize, known: Option<(usize, u64)>) -> u64 {
 }
 
 pub(crate) fn bytes_of(messages: &[Message]) -> usize {
-    messages.iter().flat_map(|message| &message.content).map(bytes).sum()
+    messages.iter().flat_map(|message| message.content.iter()).map(bytes).sum()
 }
 
 /// How much a part says.

@@ -402,7 +402,7 @@ async fn a_large_file_of_a_model_is_a_blob_in_the_log_and_itself_in_later_prompt
     assert!(blobs.has(chat, &large).await);
     process.say(chat, vec![Part::text("thanks")]).await;
     let shown = &process.prompts()[1][1];
-    assert!(shown.content == [vec![Part::text("I draw: ")], drawn].concat(), "as the model made it");
+    assert!(*shown.content == [vec![Part::text("I draw: ")], drawn].concat(), "as the model made it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -578,7 +578,7 @@ async fn a_blob_in_a_message_is_shown_as_its_bytes_in_every_step() {
     let prompts = process.prompts();
     assert_eq!(prompts.len(), 4);
     let shown = prompts[1].last().expect("the message");
-    assert_eq!(shown.content, [Part::text("give"), file(base64(&bytes))]);
+    assert_eq!(*shown.content, [Part::text("give"), file(base64(&bytes))]);
     grows(&prompts[1..]);
     assert_eq!(*blobs.read.lock(), [blob], "it is read once while the chat is held");
 }
@@ -611,7 +611,7 @@ async fn what_cannot_be_read_is_told_and_stays_told_while_the_turn_lasts() {
         let prompts = process.prompts();
         let shown = prompts[1].last().expect("the message");
         let said = Part::text("[The file \"cat.png\" (image/png) cannot be read.]");
-        assert_eq!(shown.content, [Part::text("give"), said], "{mood:?}");
+        assert_eq!(*shown.content, [Part::text("give"), said], "{mood:?}");
         assert_eq!(prompts.len(), 4);
         grows(&prompts[1..]);
         assert_eq!(process.ends(chat).await, [StopReason::Complete; 2]);
@@ -646,7 +646,7 @@ async fn what_fits_no_prompt_is_told_and_the_oldest_come_first() {
     };
     let whole = |n: usize| file(base64(&pictures[n]));
     let shown = &prompts[1].last().expect("the message").content;
-    assert!(*shown == [Part::text("give"), whole(0), large(50_000), whole(2), large(10_001), whole(4)]);
+    assert!(**shown == [Part::text("give"), whole(0), large(50_000), whole(2), large(10_001), whole(4)]);
     grows(&prompts[1..]);
 }
 
@@ -708,5 +708,5 @@ async fn without_blobs_a_reference_goes_to_the_model_as_it_is() {
     let asked = vec![Part::text("look"), file(FileData::Blob("theirs".into()))];
     process.say(chat, asked.clone()).await;
     let prompt = process.prompts().pop().expect("asked");
-    assert_eq!(prompt.last().map(|message| &message.content), Some(&asked));
+    assert_eq!(prompt.last().map(|message| &*message.content), Some(&*asked));
 }

@@ -4,10 +4,11 @@ mod common;
 
 use std::sync::Arc;
 
+use chatwright_core::content::Part;
 use chatwright_core::error::{Cause, Failure};
 use chatwright_core::head::Status;
 use chatwright_core::history::Grown;
-use chatwright_core::model::{CallScope, ModelCall, ModelId, ModelPart};
+use chatwright_core::model::{CallScope, ModelCall, ModelId, ModelPart, ToolDefinition};
 use chatwright_core::port::{Event, LanguageModel, ModelStream, Observer, Purpose};
 use chatwright_core::tool::Effect;
 use chatwright_core::{ChatId, Seq};
@@ -23,6 +24,14 @@ struct Scoped {
     inner: Arc<RuleModel>,
     seen: Mutex<Vec<(CallScope, Option<usize>)>>,
     grown: Mutex<Option<Grown>>,
+    shared: Mutex<Vec<Shared>>,
+}
+
+/// The tools of a call of a turn, and what its messages say.
+#[derive(Clone)]
+struct Shared {
+    tools: Arc<[ToolDefinition]>,
+    said: Vec<Arc<[Part]>>,
 }
 
 impl LanguageModel for Scoped {
@@ -36,6 +45,8 @@ impl LanguageModel for Scoped {
             let before = self.grown.lock().replace(call.prompt.grown());
             let added = before.and_then(|before| call.prompt.since(before).map(<[_]>::len));
             self.seen.lock().push((scope, added));
+            let said = call.prompt.iter().map(|message| Arc::clone(&message.content)).collect();
+            self.shared.lock().push(Shared { tools: Arc::clone(&call.tools), said });
         } else {
             self.seen.lock().push((scope, None));
         }
@@ -78,7 +89,8 @@ fn process() -> Process {
         }
         echo(prompt)
     });
-    let model = Arc::new(Scoped { inner: rule, seen: Mutex::default(), grown: Mutex::default() });
+    let (seen, grown, shared) = Default::default();
+    let model = Arc::new(Scoped { inner: rule, seen, grown, shared });
     let told = Arc::new(Told::default());
     let world = World::new();
     let mut ports = world.ports(model.clone(), vec![CountTool::new("a", Effect::Pure)]);
@@ -123,6 +135,26 @@ async fn every_call_says_its_turn_how_far_its_prompt_goes_and_which_attempt_it_i
     let gens: Vec<_> = seen.iter().map(|(scope, _)| scope.r#gen.is_some()).collect();
     assert_eq!(gens, [true, true, true, false]);
     assert!(seen.iter().all(|(scope, _)| scope.chat == chat && scope.owner.as_str() == "ada"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_share_their_tools_and_what_their_messages_say() {
+    let process = process();
+    let _worker = work(&process.chats);
+    let (chat, _) = process.chats.create(new_chat("use a")).await.expect("created");
+    until(&process.chats, chat, Status::Waiting).await;
+    let (other, _) = process.chats.create(new_chat("use a")).await.expect("created");
+    until(&process.chats, other, Status::Waiting).await;
+    let shared = process.model.shared.lock().clone();
+    assert_eq!(shared.len(), 5, "the first one of the first chat failed");
+    let tools = &shared[0].tools;
+    assert_eq!(tools.len(), 1);
+    assert!(shared.iter().all(|call| Arc::ptr_eq(&call.tools, tools)), "of every chat");
+    for two in shared[..3].windows(2).chain(shared[3..].windows(2)) {
+        let (before, after) = (&two[0].said, &two[1].said);
+        assert!(before.len() <= after.len());
+        assert!(before.iter().zip(after).all(|(before, after)| Arc::ptr_eq(before, after)), "of one chat");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,7 +35,7 @@ fn requests(model: &RuleModel) -> Vec<String> {
     let words = |prompt: &Vec<_>| {
         prompt
             .iter()
-            .flat_map(|message: &chatwright_core::model::Message| &message.content)
+            .flat_map(|message: &chatwright_core::model::Message| message.content.iter())
             .map(words_of)
             .collect::<String>()
     };

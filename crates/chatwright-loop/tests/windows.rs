@@ -95,7 +95,7 @@ struct Model {
 /// Four bytes a token, as English has them.
 fn count(prompt: &[Message]) -> u64 {
     let bytes: usize =
-        prompt.iter().flat_map(|message| &message.content).map(|part| words_of(part).len()).sum();
+        prompt.iter().flat_map(|message| message.content.iter()).map(|part| words_of(part).len()).sum();
     bytes.div_ceil(4) as u64
 }
 
@@ -676,7 +676,8 @@ async fn a_message_that_waits_for_its_answer_is_never_summarised_away() {
     turn(&chats, chat, "the second").await;
     assert!(!compactions(&chats, chat).await.is_empty());
     for seen in rig.model.seen.lock()[before..].iter().filter(|seen| !seen.is_summary) {
-        let words: String = seen.prompt.iter().flat_map(|message| &message.content).map(words_of).collect();
+        let words: String =
+            seen.prompt.iter().flat_map(|message| message.content.iter()).map(words_of).collect();
         assert!(words.contains("the first") && words.contains("the second"), "{words}");
     }
 }
@@ -844,7 +845,7 @@ async fn what_a_summary_keeps_is_whole_for_whoever_takes_the_chat_next() {
     let before = model.prompts.lock().len();
     turn(&chats, chat, "And now?").await;
     let prompt = model.prompts.lock()[before].clone();
-    let shown: Vec<String> = prompt.iter().flat_map(|message| &message.content).map(words_of).collect();
+    let shown: Vec<String> = prompt.iter().flat_map(|message| message.content.iter()).map(words_of).collect();
     assert!(shown[0].contains(SUMMARY), "{}", shown[0]);
     assert!(shown.contains(&long), "{:?}", shown.iter().map(String::len).collect::<Vec<_>>());
 }

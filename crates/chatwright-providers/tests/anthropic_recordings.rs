@@ -57,7 +57,7 @@ fn results(content: &[Part]) -> Message {
         }),
         _ => None,
     });
-    Message::new(Role::Tool, results.collect())
+    Message::new(Role::Tool, results)
 }
 
 fn fold(events: &[Value], cuts: &Chance, whole: bool) -> Accumulator {

@@ -89,7 +89,7 @@ fn a_request_says_everything_that_was_asked() {
         Message::new(Role::Assistant, vec![Part::text("Yes."), calls("a", r#"{"at": 1}"#)]),
         Message::new(Role::Tool, vec![gives("a", Output::text("a cat"))]),
     ]);
-    call.tools = vec![
+    call.tools = [
         tool("look"),
         ToolDefinition::Provider {
             id: "anthropic.web_search_20250305".into(),
@@ -101,7 +101,8 @@ fn a_request_says_everything_that_was_asked() {
             name: "web_search".into(),
             args: json!({}),
         },
-    ];
+    ]
+    .into();
     call.tool_choice = Some(ToolChoice::Tool("look".into()));
     (call.max_output_tokens, call.temperature, call.top_p, call.top_k) =
         (Some(99), Some(0.5), Some(0.25), Some(7));
@@ -163,7 +164,7 @@ fn a_choice_is_told_in_the_words_of_the_format() {
         call.provider_options =
             options.map(|options| ("anthropic".into(), options.clone())).into_iter().collect();
         assert_eq!(body(&call).get("tool_choice"), None, "among no tools");
-        call.tools = vec![tool("look")];
+        call.tools = [tool("look")].into();
         assert_eq!(body(&call)["tool_choice"], expected, "{choice:?} with {options:?}");
     }
 }
@@ -202,7 +203,7 @@ fn results_come_first_in_the_order_of_their_calls_whatever_they_are() {
     let prompt = vec![
         Message::new(
             Role::Assistant,
-            ["a", "b", "c", "d", "e"].map(|id| calls(id, if id == "a" { "{\"x\":" } else { "[1]" })).into(),
+            ["a", "b", "c", "d", "e"].map(|id| calls(id, if id == "a" { "{\"x\":" } else { "[1]" })),
         ),
         says(Role::User, "And?"),
         Message::new(Role::Tool, vec![gives("b", Output::error(" ")), gives("a", Output::text(""))]),
@@ -480,7 +481,7 @@ fn four_marks_let_the_next_request_read_this_one_from_the_cache() {
         Message::new(Role::Assistant, vec![calls("a", "{}"), signed]),
         Message::new(Role::Tool, vec![gives("a", Output::text("x"))]),
     ]);
-    call.tools = vec![tool("one"), tool("two"), later];
+    call.tools = [tool("one"), tool("two"), later].into();
     let body = marked(&call);
     let marks: Vec<String> = marks(&body, "");
     assert_eq!(
@@ -517,7 +518,7 @@ fn a_provider_of_any_name_is_asked_to_read_what_it_was_sent_a_step_before_from_i
     let mut ends = Vec::new();
     for step in 0..3 {
         let mut call = ModelCall::new(prompt.clone());
-        call.tools = vec![tool("look")];
+        call.tools = [tool("look")].into();
         let body = model.request_body(&call);
         let marks = marks(&body, "");
         let last = format!("/messages/{}/content/0", 2 * step);
@@ -565,7 +566,7 @@ async fn what_the_format_has_no_place_for_is_warned_of_first() {
     )]);
     (call.seed, call.presence_penalty, call.frequency_penalty) = (Some(1), Some(0.1), Some(0.2));
     call.tools =
-        vec![ToolDefinition::Provider { id: "openai.x".into(), name: "x".into(), args: Value::Null }];
+        [ToolDefinition::Provider { id: "openai.x".into(), name: "x".into(), args: Value::Null }].into();
     let parts: Vec<ModelPart> = model.stream(call).collect().await;
     let warnings = [
         "seed is not supported",

@@ -65,12 +65,13 @@ fn a_request_says_everything_that_was_asked() {
         ),
         Message::new(Role::Tool, vec![gives("call_0", Output::text("a cat"))]),
     ]);
-    call.tools = vec![
+    call.tools = [
         tool("look"),
         provider_tool("google.google_search", json!({})),
         provider_tool("google.code_execution", Value::Null),
         provider_tool("openai.web_search", json!({})),
-    ];
+    ]
+    .into();
     call.tool_choice = Some(ToolChoice::Tool("look".into()));
     (call.max_output_tokens, call.temperature, call.top_p, call.top_k, call.seed) =
         (Some(99), Some(0.5), Some(0.25), Some(7), Some(3));
@@ -126,9 +127,9 @@ fn a_choice_is_told_in_the_words_of_the_format() {
     ] {
         let mut call = ModelCall::new(vec![says(Role::User, "Hi")]);
         call.tool_choice = Some(choice);
-        call.tools = vec![provider_tool("google.google_search", json!({}))];
+        call.tools = [provider_tool("google.google_search", json!({}))].into();
         assert_eq!(body(&call).get("toolConfig"), None, "among no functions");
-        call.tools.push(tool("look"));
+        call.tools = [provider_tool("google.google_search", json!({})), tool("look")].into();
         assert_eq!(body(&call)["toolConfig"], json!({"functionCallingConfig": expected}));
     }
 }
@@ -252,12 +253,13 @@ fn options_of_messages_and_tools_are_added_to_them() {
     );
     message.provider_options = [("google".into(), json!({"videoMetadata": {"fps": 1}}))].into();
     let mut call = ModelCall::new(vec![message]);
-    call.tools = vec![ToolDefinition::Function {
+    call.tools = [ToolDefinition::Function {
         name: "look".into(),
         description: "Looks.".into(),
         input_schema: json!({}),
         provider_options: [("google".into(), json!({"behavior": "BLOCKING"}))].into(),
-    }];
+    }]
+    .into();
     let body = body(&call);
     assert_eq!(body["contents"][0]["parts"][1]["videoMetadata"], json!({"fps": 1}));
     assert_eq!(body["tools"][0]["functionDeclarations"][0]["behavior"], "BLOCKING");
@@ -266,12 +268,13 @@ fn options_of_messages_and_tools_are_added_to_them() {
 #[test]
 fn a_schema_of_the_host_s_in_google_s_own_words_stands_in_place_of_the_other() {
     let mut call = ModelCall::new(vec![says(Role::User, "Look")]);
-    call.tools = vec![ToolDefinition::Function {
+    call.tools = [ToolDefinition::Function {
         name: "look".into(),
         description: "Looks.".into(),
         input_schema: json!({"type": "object"}),
         provider_options: [("google".into(), json!({"parameters": {"type": "OBJECT"}}))].into(),
-    }];
+    }]
+    .into();
     let expected = json!({"name": "look", "description": "Looks.", "parameters": {"type": "OBJECT"}});
     assert_eq!(body(&call)["tools"][0]["functionDeclarations"][0], expected);
 }
@@ -285,7 +288,7 @@ async fn what_the_format_has_no_place_for_is_told_first() {
         Message::new(Role::System, vec![blob()]),
         Message::new(Role::User, vec![Part::text("Hi"), blob()]),
     ]);
-    call.tools = vec![provider_tool("openai.web_search", json!({}))];
+    call.tools = [provider_tool("openai.web_search", json!({}))].into();
     let parts: Vec<ModelPart> = model.stream(call).collect().await;
     let expected = [
         "the tool search of another provider was left out",

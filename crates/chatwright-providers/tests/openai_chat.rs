@@ -255,12 +255,13 @@ fn a_request_says_everything_that_was_asked() {
         Message::new(Role::Assistant, vec![Part::text("Yes."), called.clone(), called]),
         Message::new(Role::Tool, vec![result(Output::text("a cat")), result(Output::error("no"))]),
     ]);
-    call.tools = vec![ToolDefinition::Function {
+    call.tools = [ToolDefinition::Function {
         name: "look".into(),
         description: "Looks.".into(),
         input_schema: json!({"type": "object"}),
         provider_options: Default::default(),
-    }];
+    }]
+    .into();
     call.tool_choice = Some(ToolChoice::Tool("look".into()));
     call.max_output_tokens = Some(99);
     call.temperature = Some(0.5);

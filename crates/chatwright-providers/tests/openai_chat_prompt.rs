@@ -61,11 +61,12 @@ fn a_tool_without_arguments_has_properties_and_the_options_that_its_owner_gave_i
     };
     let given = json!({"type": "object", "properties": {"at": {"type": "string"}}});
     let mut call = ModelCall::new(vec![Message::new(Role::User, vec![Part::text("Hi")])]);
-    call.tools = vec![
+    call.tools = [
         tool(json!({"type": "object"}), json!({"strict": true})),
         tool(json!({}), json!({})),
         tool(given.clone(), json!({})),
-    ];
+    ]
+    .into();
     let tools = body(&call)["tools"].take();
     let empty = json!({"type": "object", "properties": {}});
     assert_eq!(
@@ -150,7 +151,8 @@ async fn tools_of_other_providers_and_sounds_that_cannot_be_heard_are_left_out_a
         name: id.into(),
         args: json!({"type": "search"}),
     };
-    call.tools = vec![tool("anthropic.web_search_20250305"), tool("gateway.search"), tool("openai.search")];
+    call.tools =
+        [tool("anthropic.web_search_20250305"), tool("gateway.search"), tool("openai.search")].into();
     let parts: Vec<ModelPart> = model.stream(call).collect().await;
     let expected = [
         "the tool anthropic.web_search_20250305 of another provider was left out",

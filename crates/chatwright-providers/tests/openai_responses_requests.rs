@@ -83,13 +83,14 @@ fn a_request_says_everything_that_was_asked() {
         input_schema: json!({"type": "object"}),
         provider_options: [("openai".into(), json!({"strict": true}))].into(),
     };
-    call.tools = vec![
+    call.tools = [
         tool("look"),
         strict,
         hosted("openai.web_search"),
         hosted("gateway.x_search"),
         hosted("anthropic.web_search_20250305"),
-    ];
+    ]
+    .into();
     call.tool_choice = Some(ToolChoice::Tool("look".into()));
     (call.max_output_tokens, call.temperature, call.top_p) = (Some(99), Some(0.5), Some(0.25));
     call.provider_options = [
@@ -147,7 +148,7 @@ fn a_choice_is_told_in_the_words_of_the_format() {
         let mut call = ModelCall::new(vec![says(Role::User, "Hi")]);
         call.tool_choice = Some(choice);
         assert_eq!(body(&call).get("tool_choice"), None, "among no tools");
-        call.tools = vec![tool("look"), hosted("openai.web_search")];
+        call.tools = [tool("look"), hosted("openai.web_search")].into();
         assert_eq!(body(&call)["tool_choice"], expected);
     }
 }
@@ -337,7 +338,7 @@ async fn what_the_format_has_no_place_for_is_told_first() {
     (call.top_k, call.seed, call.presence_penalty, call.frequency_penalty) =
         (Some(1), Some(2), Some(0.5), Some(0.5));
     call.stop_sequences = vec!["END".to_owned()];
-    call.tools = vec![hosted("anthropic.web_search_20250305")];
+    call.tools = [hosted("anthropic.web_search_20250305")].into();
     let parts: Vec<ModelPart> = model.stream(call).collect().await;
     let expected = [
         "top_k is not supported",
@@ -394,7 +395,7 @@ fn names_of_tools_that_a_model_made_up_are_sent_in_letters_that_are_allowed() {
 #[test]
 fn a_tool_without_arguments_has_properties() {
     let mut call = ModelCall::new(vec![says(Role::User, "Hi")]);
-    call.tools = vec![tool("look")];
+    call.tools = [tool("look")].into();
     assert_eq!(body(&call)["tools"][0]["parameters"], json!({"type": "object", "properties": {}}));
 }
 

@@ -19,12 +19,13 @@ fn call() -> ModelCall {
 
 fn with_tool() -> ModelCall {
     let mut call = call();
-    call.tools = vec![ToolDefinition::Function {
+    call.tools = [ToolDefinition::Function {
         name: "look".into(),
         description: "Looks.".into(),
         input_schema: json!({"type": "object"}),
         provider_options: Default::default(),
-    }];
+    }]
+    .into();
     call
 }
 
@@ -295,7 +296,7 @@ async fn one_call_at_a_time_is_asked_for_where_there_are_tools() {
     let choice = json!({"type": "any", "disable_parallel_tool_use": true});
     assert_eq!(messages("claude-sonnet-4-5", &call)["tool_choice"], choice);
 
-    call.tools.clear();
+    call.tools = [].into();
     assert_eq!(chat(ChatServer::OpenAi, &call).get("parallel_tool_calls"), None);
     assert_eq!(responses(&call).get("parallel_tool_calls"), None);
     assert_eq!(messages("claude-sonnet-4-5", &call).get("tool_choice"), None);
@@ -330,7 +331,7 @@ fn deepseek_gets_its_thoughts_back_and_an_empty_one_where_another_model_called()
     let thought = Part::Reasoning { text: "Look first.".to_owned(), metadata };
     let mut call = call();
     let mut turn = tool_turn("a");
-    turn[0].content.insert(0, thought);
+    turn[0].content = [&[thought], &*turn[0].content].concat().into();
     say(&mut call, turn);
     say(&mut call, tool_turn("b"));
     let thoughts = |server| {

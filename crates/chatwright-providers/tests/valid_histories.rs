@@ -264,7 +264,7 @@ fn any_prompt() -> impl Strategy<Value = Vec<Message>> {
             });
             // Only answers have what nobody here knows.
             let parts = parts.filter(|part| role == Assistant || !matches!(part, Part::Unknown(_)));
-            Message::new(role, parts.collect())
+            Message::new(role, parts)
         });
         messages.collect()
     })

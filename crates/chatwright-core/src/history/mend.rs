@@ -1,6 +1,7 @@
 //! The repair: one rule after the other, from what is said to what the provider ran.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::check::is_run;
 use super::{Repair, Rule, sent_back};
@@ -76,7 +77,7 @@ fn without_blanks(mut messages: Vec<Placed>, broken: &mut Broken) -> Vec<Placed>
         if message.content.iter().any(|part| unsigned(part) && !part.is_blank()) {
             broken.note(*at, Rule::ThoughtsAreSigned);
         }
-        message.content = sent_back(&message.content);
+        message.content = sent_back(&message.content).into();
     }
     messages.retain(|(_, message)| !message.content.is_empty());
     messages
@@ -94,7 +95,9 @@ fn calls_answered(messages: Vec<Placed>, broken: &mut Broken) -> Vec<Placed> {
         }
         let section = section.get_or_insert_with(|| Section { at, ..Section::default() });
         match message.role {
-            Role::System => section.rest.push((at, Message { content: spoken(message.content), ..message })),
+            Role::System => section
+                .rest
+                .push((at, Message { content: spoken(message.content.iter().cloned()), ..message })),
             Role::Assistant => section.answer(message, broken),
             Role::Tool => section.results(at, message, broken),
             Role::User => section.user(at, message, broken),
@@ -154,13 +157,13 @@ impl Calls {
 
 impl Section {
     fn answer(&mut self, mut message: Message, broken: &mut Broken) {
-        for part in &message.content {
+        for part in message.content.iter() {
             if let Part::ToolCall { id, name, provider_executed: false, .. } = part {
                 self.calls.push(id, name);
             }
         }
         let mut kept = Vec::with_capacity(message.content.len());
-        for part in message.content {
+        for part in message.content.iter().cloned() {
             if !matches!(part, Part::ToolResult { provider_executed: false, .. }) {
                 kept.push(part);
                 continue;
@@ -170,14 +173,14 @@ impl Section {
                 self.said.extend(words(orphan));
             }
         }
-        message.content = kept;
+        message.content = kept.into();
         self.answer = Some(message);
     }
 
     fn results(&mut self, at: usize, mut message: Message, broken: &mut Broken) {
         let is_next = self.rest.is_empty();
         let (mut holes, mut said) = (Vec::new(), Vec::new());
-        for part in std::mem::take(&mut message.content) {
+        for part in message.content.iter().cloned() {
             if matches!(part, Part::Unknown(_)) {
                 holes.push(Some(part));
                 continue;
@@ -210,7 +213,7 @@ impl Section {
 
     fn user(&mut self, at: usize, mut message: Message, broken: &mut Broken) {
         let mut kept = Vec::with_capacity(message.content.len());
-        for part in message.content {
+        for part in message.content.iter().cloned() {
             if matches!(part, Part::ToolCall { .. } | Part::ToolResult { .. }) {
                 broken.note(at, Rule::PartsInTheirPlace);
             }
@@ -255,7 +258,7 @@ fn unanswered(call_id: Box<str>, name: Box<str>) -> Part {
 }
 
 /// Content of a message that nobody but a person or the host may have said.
-fn spoken(content: Vec<Part>) -> Vec<Part> {
+fn spoken(content: impl IntoIterator<Item = Part>) -> Arc<[Part]> {
     content.into_iter().flat_map(words).collect()
 }
 
@@ -282,22 +285,25 @@ fn words(part: Part) -> Vec<Part> {
 fn runs_whole(messages: &mut [Placed], broken: &mut Broken) {
     let kept = whole_runs(messages);
     for (place, (at, message)) in messages.iter_mut().enumerate() {
-        let mut next = 0;
-        message.content.retain_mut(|part| {
-            let part_at = next;
-            next += 1;
+        let is_whole = |part_at: usize, part: &Part| {
             let is_run = matches!(
                 part,
                 Part::ToolCall { provider_executed: true, .. }
                     | Part::ToolResult { provider_executed: true, .. }
             );
-            if !is_run || kept.contains(&(place, part_at)) {
-                return true;
-            }
-            broken.note(*at, Rule::RunsAreWhole);
-            // What it says is kept as text.
-            readable(part).map(|text| *part = Part::text(text)).is_some()
+            !is_run || kept.contains(&(place, part_at))
+        };
+        let parts = message.content.iter().enumerate();
+        if parts.clone().all(|(part_at, part)| is_whole(part_at, part)) {
+            continue;
+        }
+        broken.note(*at, Rule::RunsAreWhole);
+        // What the other half says is kept as text.
+        let content = parts.filter_map(|(part_at, part)| match is_whole(part_at, part) {
+            true => Some(part.clone()),
+            false => readable(part).map(Part::text),
         });
+        message.content = content.collect();
     }
 }
 

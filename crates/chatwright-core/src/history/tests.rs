@@ -255,7 +255,7 @@ fn metadata_that_nobody_here_knows_goes_through_beside_metadata_that_is_known() 
     let stored = serde_json::to_string(&Message::new(Assistant, vec![thought, novel, Part::text("")]));
     let read: Message = serde_json::from_str(&stored.expect("messages encode")).expect("messages decode");
     let sent = repaired(vec![read.clone()]);
-    assert_eq!(sent[0].content, read.content[..2]);
+    assert_eq!(*sent[0].content, read.content[..2]);
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn any_messages(longest: usize) -> impl Strategy<Value = Vec<Message>> {
                 number += 1;
                 any_part(number, part)
             });
-            Message::new(role, parts.collect())
+            Message::new(role, parts)
         });
         messages.collect()
     })

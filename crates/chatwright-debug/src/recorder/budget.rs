@@ -51,8 +51,8 @@ impl Grant {
     }
 
     /// Gives blocks back.
-    pub(super) fn put_back(&self, blocks: Vec<Vec<u8>>) {
-        let whole = blocks.into_iter().filter(|block| block.capacity() == BLOCK_BYTES);
+    pub(super) fn put_back(&self, blocks: impl Iterator<Item = Vec<u8>>) {
+        let whole = blocks.filter(|block| block.capacity() == BLOCK_BYTES);
         let mut kept = self.budget.0.blocks.lock();
         let room = BLOCKS_MAX.saturating_sub(kept.len());
         kept.extend(whole.take(room).map(|mut block| {

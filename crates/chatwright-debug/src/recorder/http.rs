@@ -1,5 +1,6 @@
 //! What goes over HTTP, as far as there is room for it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -17,15 +18,14 @@ pub(super) struct Body {
     /// All blocks but the last are full.
     head: Vec<Vec<u8>>,
     head_bytes: usize,
-    tail: Vec<u8>,
+    head_max: usize,
+    /// What came last behind the beginning. It has as much as is to be kept and less than two blocks more; less, where there is no
+    /// memory.
+    tail: VecDeque<Vec<u8>>,
+    tail_bytes: usize,
+    tail_max: usize,
     /// How many bytes went over the wire.
     pub(super) bytes: u64,
-    /// Most bytes of each of the two.
-    head_max: usize,
-    tail_max: usize,
-    /// Where in the tail its oldest byte is.
-    turn: usize,
-    tail_granted: usize,
     grant: Grant,
 }
 
@@ -34,12 +34,11 @@ impl Body {
         Self {
             head: Vec::new(),
             head_bytes: 0,
-            tail: Vec::new(),
-            bytes: 0,
             head_max: max / 2,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
             tail_max: max / 2,
-            turn: 0,
-            tail_granted: 0,
+            bytes: 0,
             grant,
         }
     }
@@ -57,69 +56,59 @@ impl Body {
     fn push(&mut self, mut bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         while self.head_bytes < self.head_max && !bytes.is_empty() {
-            let room = match self.head.last() {
-                Some(block) if block.len() < block.capacity() => block.capacity() - block.len(),
-                _ => {
-                    // The first block is as long as what comes first.
-                    let block = if self.head.is_empty() { bytes.len() } else { BLOCK_BYTES };
-                    let block = block.clamp(BLOCK_BYTES / 8, self.head_max.max(BLOCK_BYTES / 8));
-                    if !self.grant.grow(block) {
-                        self.head_max = self.head_bytes;
-                        break;
-                    }
-                    self.head.push(match block {
-                        BLOCK_BYTES => self.grant.block(),
-                        // Most bodies of requests come whole.
-                        block => Vec::with_capacity(block),
-                    });
-                    block
-                }
-            };
-            let taken = room.min(self.head_max - self.head_bytes).min(bytes.len());
+            if !self.head.last().is_some_and(has_room) && !self.grow_head(bytes.len()) {
+                self.head_max = self.head_bytes;
+                break;
+            }
             let block = self.head.last_mut().expect("there is one with room");
-            block.extend_from_slice(&bytes[..taken]);
-            self.head_bytes += taken;
-            bytes = &bytes[taken..];
+            let room = (block.capacity() - block.len()).min(self.head_max - self.head_bytes);
+            let taken = take(&mut bytes, room);
+            block.extend_from_slice(taken);
+            self.head_bytes += taken.len();
         }
         // Of what does not fit any more the end is kept.
         let skipped = bytes.len().saturating_sub(self.tail_max);
-        bytes = &bytes[skipped..];
-        let grows = (self.tail_max - self.tail.len()).min(bytes.len());
-        if grows > 0 {
-            if self.has_room(grows) {
-                self.tail.extend_from_slice(&bytes[..grows]);
-                bytes = &bytes[grows..];
-            } else {
-                self.tail_max = self.tail.len();
+        take(&mut bytes, skipped);
+        while !bytes.is_empty() {
+            if !self.tail.back().is_some_and(has_room) && !self.go_round() {
+                break;
             }
-        }
-        if self.tail.is_empty() {
-            return;
-        }
-        bytes = &bytes[bytes.len().saturating_sub(self.tail.len())..];
-        // At most as much as the end is long: it goes round once.
-        let (behind, round) = bytes.split_at(bytes.len().min(self.tail.len() - self.turn));
-        self.tail[self.turn..self.turn + behind.len()].copy_from_slice(behind);
-        self.tail[..round.len()].copy_from_slice(round);
-        self.turn = (self.turn + bytes.len()) % self.tail.len();
-    }
-
-    /// The end grows as it is copied: it has up to twice its length.
-    fn has_room(&mut self, bytes: usize) -> bool {
-        let needed = 2 * (self.tail.len() + bytes);
-        needed <= self.tail_granted || {
-            let more = (needed - self.tail_granted).max(BLOCK_BYTES);
-            let granted = self.grant.grow(more);
-            self.tail_granted += if granted { more } else { 0 };
-            granted
+            let block = self.tail.back_mut().expect("there is one with room");
+            let room = block.capacity() - block.len();
+            let taken = take(&mut bytes, room);
+            block.extend_from_slice(taken);
+            self.tail_bytes += taken.len();
         }
     }
 
-    /// Puts the end in its order.
-    fn settle(mut self) -> Self {
-        self.tail.rotate_left(self.turn);
-        self.turn = 0;
-        self
+    /// Puts another block behind those of the beginning, if there is memory for it.
+    fn grow_head(&mut self, next: usize) -> bool {
+        // The first block is as long as what comes first: most bodies of requests come whole.
+        let bytes = if self.head.is_empty() { next } else { BLOCK_BYTES };
+        let bytes = bytes.clamp(BLOCK_BYTES / 8, self.head_max.max(BLOCK_BYTES / 8));
+        let has_memory = self.grant.grow(bytes);
+        if has_memory {
+            let block = if bytes == BLOCK_BYTES { self.grant.block() } else { Vec::with_capacity(bytes) };
+            self.head.push(block);
+        }
+        has_memory
+    }
+
+    /// Makes room behind the end: with another block, with the oldest one if it is not needed any more, or if there is no memory.
+    /// Whether there is room.
+    fn go_round(&mut self) -> bool {
+        let is_spare = |oldest: &Vec<u8>| self.tail_bytes >= self.tail_max + oldest.len();
+        if !self.tail.front().is_some_and(is_spare) && self.grant.grow(BLOCK_BYTES) {
+            self.tail.push_back(self.grant.block());
+            return true;
+        }
+        let Some(mut oldest) = self.tail.pop_front() else { return false };
+        // Of the only one the newer half stays: the last bytes say how an answer ended.
+        let spare = if self.tail.is_empty() { oldest.len() / 2 } else { oldest.len() };
+        self.tail_bytes -= spare;
+        oldest.drain(..spare);
+        self.tail.push_back(oldest);
+        true
     }
 
     /// How many bytes are between the two.
@@ -129,21 +118,35 @@ impl Body {
 
     /// How many are kept.
     pub(super) fn kept(&self) -> usize {
-        self.head_bytes + self.tail.len()
+        self.head_bytes + self.tail_bytes.min(self.tail_max)
     }
 
     /// Its beginning and its end, and what was held for it.
-    pub(super) fn into_parts(self) -> (Vec<u8>, Vec<u8>, Grant) {
-        let mut head = self.head;
-        let head = if head.len() == 1 {
-            head.remove(0)
-        } else {
-            let whole = head.concat();
-            self.grant.put_back(head);
-            whole
+    pub(super) fn into_parts(mut self) -> (Vec<u8>, Vec<u8>, Grant) {
+        let head = match self.head.len() {
+            1 => self.head.remove(0),
+            _ => self.head.concat(),
         };
-        (head, self.tail, self.grant)
+        let mut spare = self.tail_bytes.saturating_sub(self.tail_max);
+        let mut tail = Vec::with_capacity(self.tail_bytes - spare);
+        for block in &self.tail {
+            let skipped = spare.min(block.len());
+            spare -= skipped;
+            tail.extend_from_slice(&block[skipped..]);
+        }
+        self.grant.put_back(self.head.into_iter().chain(self.tail));
+        (head, tail, self.grant)
     }
+}
+
+fn has_room(block: &Vec<u8>) -> bool {
+    block.len() < block.capacity()
+}
+
+fn take<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
+    let (taken, rest) = bytes.split_at(count.min(bytes.len()));
+    *bytes = rest;
+    taken
 }
 
 /// A request as it was sent.
@@ -197,8 +200,7 @@ impl HttpObserver for Http {
         let mut body = Body::new(settings.request_bytes_max, self.shared.budget.nothing());
         let headers = body.room_for(request.headers);
         body.push(request.body.as_bytes());
-        let sent =
-            Sent { method: request.method.into(), url: request.url.into(), headers, body: body.settle() };
+        let sent = Sent { method: request.method.into(), url: request.url.into(), headers, body };
         self.shared.queue(Job::Sent { call: self.call, number, sent: Box::new(sent) });
         let body = Body::new(settings.response_bytes_max, self.shared.budget.nothing());
         Box::new(Seen {
@@ -252,7 +254,7 @@ impl Seen {
     fn tell(&mut self, end: &'static str, error: Option<String>) {
         let Some(body) = self.body.take() else { return };
         let (head, took) = (self.head.take(), self.began.elapsed());
-        let received = Box::new(Received { head, body: body.settle(), end, error, took });
+        let received = Box::new(Received { head, body, end, error, took });
         self.shared.queue(Job::Received { call: self.call, number: self.number, received });
     }
 }
@@ -272,7 +274,6 @@ mod tests {
     fn kept(max: usize, pieces: &[&str]) -> (String, String, u64) {
         let mut body = Body::new(max, Budget::new(1 << 20).nothing());
         pieces.iter().for_each(|piece| body.push(piece.as_bytes()));
-        let body = body.settle();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let dropped = body.dropped();
         let (head, tail, _) = body.into_parts();
@@ -289,6 +290,42 @@ mod tests {
         assert_eq!(kept(8, &["ab", "cdefghij", "klmnopqrstuvw", "xyz"]), cut);
         assert_eq!(kept(8, &["abcdefg", "hij"]), ("abcd".to_owned(), "ghij".to_owned(), 2));
         assert_eq!(kept(8, &["ab"]), ("ab".to_owned(), String::new(), 0));
+    }
+
+    #[test]
+    fn an_end_goes_round_and_without_memory_sooner() {
+        // Of the last one, the last block has just been begun.
+        let bodies = [40 * BLOCK_BYTES, 40 * BLOCK_BYTES + 80];
+        let bodies = bodies.map(|bytes| (0..bytes).map(|n| (n % 251) as u8).collect::<Vec<u8>>());
+        let chunks = [1_400, BLOCK_BYTES, 9 * BLOCK_BYTES];
+        for (all, chunk) in bodies.iter().flat_map(|all| chunks.map(|chunk| (all, chunk))) {
+            // Memory for as many blocks of the end.
+            for blocks in [0, 1, 3, 100] {
+                let max = 8 * BLOCK_BYTES + 100;
+                let first = chunk.clamp(BLOCK_BYTES / 8, max / 2);
+                let head = first + (max / 2 - first).div_ceil(BLOCK_BYTES) * BLOCK_BYTES;
+                let bytes = head + blocks * BLOCK_BYTES;
+                let budget = Budget::new(bytes);
+                let mut body = Body::new(max, budget.nothing());
+                all.chunks(chunk).for_each(|chunk| body.push(chunk));
+                let (kept, dropped) = (body.kept(), body.dropped());
+                let held = bytes - budget.left();
+                assert!(held <= bytes.min(head + max / 2 + 2 * BLOCK_BYTES), "{held} are held");
+                let (head, tail, grant) = body.into_parts();
+                assert!(head == all[..max / 2] && all.ends_with(&tail), "{chunk} {blocks}");
+                assert_eq!((kept, dropped), (head.len() + tail.len(), (all.len() - kept) as u64));
+                let least = match blocks {
+                    0 => 0,
+                    1 => BLOCK_BYTES / 2,
+                    3 => 2 * BLOCK_BYTES,
+                    _ => max / 2,
+                };
+                assert!(tail.len() >= least && tail.len() <= max / 2, "{chunk} {blocks}: {}", tail.len());
+                assert_eq!(tail.is_empty(), blocks == 0);
+                drop(grant);
+                assert_eq!(budget.left(), bytes, "all of it comes back");
+            }
+        }
     }
 
     #[test]

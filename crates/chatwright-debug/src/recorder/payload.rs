@@ -6,12 +6,13 @@ use chatwright_core::accumulator::Accumulator;
 use chatwright_core::content::{FileData, Output, Part};
 use chatwright_core::error::{Cause, ErrorInfo, Failure, Party, TimeoutPhase, classify};
 use chatwright_core::limits::DEBUG_JSON_BYTES_MAX;
-use chatwright_core::model::{Message, ModelPart, ToolDefinition};
+use chatwright_core::model::{Message, ModelPart, ResponseFormat, ToolChoice, ToolDefinition};
 use chatwright_core::{Json, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::capture::KINDS;
+use super::job::CallSettings;
 use crate::doc::{DOC_VERSION, FailureDoc};
 use crate::redact::Redactor;
 
@@ -71,6 +72,67 @@ pub(super) fn tools(redactor: &Redactor, tools: &[ToolDefinition]) -> Vec<u8> {
     lines
 }
 
+/// What is asked for beside prompt and tools, by name.
+pub(super) fn settings(redactor: &Redactor, settings: CallSettings) -> BTreeMap<Box<str>, Value> {
+    let CallSettings {
+        tool_choice,
+        parallel_tool_calls,
+        reasoning_effort,
+        thinking_budget,
+        response_format,
+        max_output_tokens,
+        temperature,
+        top_p,
+        top_k,
+        presence_penalty,
+        frequency_penalty,
+        stop_sequences,
+        seed,
+        provider_options,
+        headers,
+    } = settings;
+    let choice = |choice| match choice {
+        ToolChoice::None => "none".into(),
+        ToolChoice::Auto => "auto".into(),
+        ToolChoice::Required => "required".into(),
+        ToolChoice::Tool(name) => json!({ "tool": name }),
+    };
+    let format = |format| match format {
+        ResponseFormat::Json => Some("json".into()),
+        ResponseFormat::Schema { name, schema, strict, .. } => {
+            Some(json!({ "name": name, "schema": schema, "strict": strict }))
+        }
+        _ => None,
+    };
+    let options = match provider_options {
+        Some(options) => (!options.is_empty()).then(|| json!(options)),
+        None => Some("there was no room for them".into()),
+    };
+    let named: [(&str, Option<Value>); 15] = [
+        ("tool_choice", tool_choice.map(choice)),
+        ("parallel_tool_calls", parallel_tool_calls.map(Into::into)),
+        ("reasoning_effort", reasoning_effort.and_then(|effort| serde_json::to_value(effort).ok())),
+        ("thinking_budget", thinking_budget.map(Into::into)),
+        ("response_format", response_format.and_then(format)),
+        ("max_output_tokens", max_output_tokens.map(Into::into)),
+        ("temperature", temperature.map(Into::into)),
+        ("top_p", top_p.map(Into::into)),
+        ("top_k", top_k.map(Into::into)),
+        ("presence_penalty", presence_penalty.map(Into::into)),
+        ("frequency_penalty", frequency_penalty.map(Into::into)),
+        ("stop_sequences", (!stop_sequences.is_empty()).then(|| stop_sequences.into())),
+        ("seed", seed.map(Into::into)),
+        ("provider_options", options),
+        ("headers", (!headers.is_empty()).then(|| json!(headers))),
+    ];
+    let said = named.into_iter().filter_map(|(name, value)| Some((name.into(), value?)));
+    said.map(|(name, mut value)| {
+        redactor.value(&mut value);
+        (name, value)
+    })
+    .collect()
+}
+
 fn line(redactor: &Redactor, mut value: Value, lines: &mut Vec<u8>) {
     redactor.value(&mut value);
     // Keys are strings: it encodes.
@@ -115,7 +177,7 @@ fn left_out(base64: &str) -> Box<str> {
 }
 
 /// An answer, folded from its parts as a chat folds them.
-pub(super) fn folded(parts: Vec<ModelPart>) -> (Vec<Part>, Vec<String>) {
+pub(super) fn folded(parts: impl Iterator<Item = ModelPart>) -> (Vec<Part>, Vec<String>) {
     let (mut answer, mut pieces) = (Accumulator::new(), Vec::new());
     for part in parts {
         answer.push_into(part, &mut pieces);

@@ -1,4 +1,4 @@
-//! About how much memory things take: what is asked of the budget before they are copied.
+//! About how much memory things take: what is asked of the budget before they are held.
 
 use chatwright_core::content::{FileData, Metadata, Output, Part};
 use chatwright_core::error::Failure;

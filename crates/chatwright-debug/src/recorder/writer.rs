@@ -222,10 +222,15 @@ impl Writer {
 
     async fn stored(&mut self, chat: ChatId, r#gen: Gen, answer: Seq) {
         let Some(track) = self.tracks.runs.get_mut(&(chat, RunKind::ChatTurn)) else { return };
-        let Some(step) = track.step.as_ref().filter(|step| step.is_of(r#gen)) else { return };
-        let (run, step) = (track.run, step.id);
-        let change = StepChange { answer: Some(answer), ..StepChange::default() };
-        self.update_step(chat, run, step, change).await;
+        let Some(step) = track.step.as_mut().filter(|step| step.is_of(r#gen)) else { return };
+        let (run, id) = (track.run, step.id);
+        let mut change = StepChange { answer: Some(answer), ..StepChange::default() };
+        if step.status < DebugStatus::Completed {
+            // Its stream was cut, and what there was of it counts.
+            step.status = DebugStatus::Completed;
+            change.status = Some(step.status);
+        }
+        self.update_step(chat, run, id, change).await;
     }
 
     /// The loop says more of an attempt than its stream: nobody listened any more, because it took too long, or because it was too long;

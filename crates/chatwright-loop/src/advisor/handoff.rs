@@ -215,7 +215,7 @@ mod tests {
             ["System: one", "System: two", "contract", "User: Hi", "Assistant: I am here.", "User: Why?"];
         assert_eq!(told(&seen, 32_000), expected);
         // A user may say the same as the guidance.
-        let Part::Text { text, .. } = guidance().content.remove(0) else { panic!("text") };
+        let Part::Text { text, .. } = guidance().content[0].clone() else { panic!("text") };
         assert_eq!(told(&[says(Role::User, text.clone())], 32_000)[1], format!("User: {text}"));
     }
 

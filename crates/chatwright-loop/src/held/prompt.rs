@@ -173,7 +173,13 @@ fn instruct(messages: &mut Vec<Message>, instruction: Message) {
 }
 
 fn read_message(message: &mut Message) {
-    for part in &mut message.content {
+    let has_file = |part: &Part| {
+        matches!(part, Part::File { .. } | Part::ToolResult { output: Output::Media { .. }, .. })
+    };
+    if !message.content.iter().any(has_file) {
+        return;
+    }
+    for part in Arc::make_mut(&mut message.content) {
         match (message.role, part) {
             (Role::User, part @ Part::File { .. }) => read_file(part),
             (Role::Tool, Part::ToolResult { output, .. }) => {
@@ -239,7 +245,7 @@ mod tests {
     fn sent(role: Role, part: Part) -> Part {
         let mut message = Message::new(role, vec![part]);
         read_message(&mut message);
-        message.content.remove(0)
+        message.content[0].clone()
     }
 
     #[test]

@@ -217,7 +217,7 @@ impl Pairs {
         let mut waiting = BTreeSet::new();
         let mut callers = Vec::new();
         for message in prompt {
-            for part in &message.content {
+            for part in message.content.iter() {
                 match part {
                     Part::ToolCall { id, provider_executed: true, metadata, .. } => {
                         pairs.calls.insert(id.clone());

@@ -8,7 +8,7 @@ use super::{NAMESPACE, attached};
 
 /// The parts of the system prompt: the texts of all system messages.
 pub(super) fn system(prompt: &[Message]) -> Vec<Value> {
-    let parts = prompt.iter().filter(|message| message.role == Role::System).flat_map(|m| &m.content);
+    let parts = prompt.iter().filter(|message| message.role == Role::System).flat_map(|m| m.content.iter());
     let texts = parts.filter_map(|part| match part {
         Part::Text { text, .. } => text_part(text),
         _ => None,

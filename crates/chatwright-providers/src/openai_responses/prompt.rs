@@ -43,7 +43,7 @@ struct Writing<'a> {
 impl Writing<'_> {
     fn message(&mut self, role: &str, message: &Message) {
         let mut content = Vec::new();
-        for part in &message.content {
+        for part in message.content.iter() {
             match part {
                 Part::Text { text, .. } => content.extend(said("input_text", text)),
                 Part::File { media_type, name, data, .. } if role == "user" => {
@@ -165,7 +165,8 @@ impl Writing<'_> {
 
 /// The ids of the opaque calls whose output is in the prompt.
 fn answered(provider: &str, prompt: &[Message]) -> BTreeSet<String> {
-    let items = prompt.iter().flat_map(|message| &message.content).filter_map(|part| opaque(provider, part));
+    let items =
+        prompt.iter().flat_map(|message| message.content.iter()).filter_map(|part| opaque(provider, part));
     let outputs = items.filter(|item| item["type"].as_str().is_some_and(|kind| kind.ends_with("_output")));
     outputs.filter_map(|item| item["call_id"].as_str().map(str::to_owned)).collect()
 }

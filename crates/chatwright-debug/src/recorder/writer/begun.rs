@@ -76,7 +76,8 @@ impl Writer {
         if !goes_on {
             self.finalize(chat, kind, None, None).await;
             let (run, is_new) = self.run_of(scope).await?;
-            let seed = Summary::seed(&self.redactor.text(&asked_in(&began.prompt)));
+            let messages = began.prompt.as_ref().map_or(&[][..], |prompt| &prompt.messages);
+            let seed = Summary::seed(&self.redactor.text(&asked_in(messages)));
             if is_new {
                 let mut new = DebugRun::new(run, chat, kind, began.at);
                 (new.root, new.parent, new.owner) = (scope.root, scope.parent, Some(scope.owner.clone()));
@@ -147,27 +148,19 @@ impl Writer {
         let track = self.tracks.runs.get_mut(&key).expect("it was just looked for");
         let run = track.run;
         let before = track.prompt.take();
-        // What was made for one call is not followed.
-        let follows = !matches!(prompt, Prompt::Shared(_));
-        let anew = |grown| Followed { grown, rope: Rope::new(scope.chat), messages: 0 };
-        let new = match prompt {
-            Prompt::Copied(messages, grown) => Some((anew(grown), Ok(messages))),
-            Prompt::Shared(history) => Some((anew(history.grown()), Err(history))),
-            Prompt::More { since, messages, grown } => before
-                .filter(|before| before.grown == since)
-                .map(|before| (Followed { grown, ..before }, Ok(messages))),
-            Prompt::Dropped => None,
-        };
+        let new = prompt.and_then(|Prompt { since, messages, grown }| {
+            let followed = match since {
+                None => Followed { grown, rope: Rope::new(scope.chat), messages: 0 },
+                Some(since) => Followed { grown, ..before.filter(|before| before.grown == since)? },
+            };
+            Some((followed, messages))
+        });
         let (chat, redactor) = (scope.chat, self.redactor.clone());
         let made = heavy(grant.bytes(), move || {
             let (mut followed, messages) = new?;
-            let messages: &[Message] = match &messages {
-                Ok(copied) => copied,
-                Err(shared) => shared,
-            };
             let mut contents = Vec::new();
             let mut give = |hash, piece: &[u8]| contents.push((hash, Box::from(piece)));
-            followed.rope.push(&payload::messages(&redactor, messages), &mut give);
+            followed.rope.push(&payload::messages(&redactor, &messages), &mut give);
             followed.messages += messages.len() as u64;
             let place = followed.rope.place(&mut give);
             Some((followed, place, contents))
@@ -204,15 +197,12 @@ impl Writer {
             self.forget(&scope);
         }
         (doc.tools, doc.tool_count) = tools.unwrap_or((None, 0));
-        for (name, mut value) in settings {
-            self.redactor.value(&mut value);
-            doc.settings.insert(name.into(), value);
-        }
+        doc.settings = payload::settings(&self.redactor, settings);
         let room = self.followed_bytes() < FOLLOWED_BYTES_MAX;
         if let Some(track) = self.tracks.runs.get_mut(&key) {
             track.tools = tools;
-            // Without room the next prompt is copied whole.
-            track.prompt = followed.filter(|_| follows && room);
+            // What was made for one call is not followed. Without room the next prompt is told whole.
+            track.prompt = followed.filter(|_| key.1 == RunKind::ChatTurn && room);
         }
         doc
     }
@@ -224,14 +214,9 @@ impl Writer {
 }
 
 /// The words of the last message of a user.
-fn asked_in(prompt: &Prompt) -> String {
-    let messages: &[Message] = match prompt {
-        Prompt::Copied(messages, _) | Prompt::More { messages, .. } => messages,
-        Prompt::Shared(history) => history,
-        Prompt::Dropped => &[],
-    };
+fn asked_in(messages: &[Message]) -> String {
     let asked = messages.iter().rev().find(|message| message.role == Role::User);
-    let texts = asked.into_iter().flat_map(|message| &message.content).filter_map(|part| match part {
+    let texts = asked.into_iter().flat_map(|message| message.content.iter()).filter_map(|part| match part {
         Part::Text { text, .. } => Some(text.as_str()),
         _ => None,
     });

@@ -16,11 +16,11 @@ impl Writer {
         let Ended { call, end, gathered, at, took, first } = ended;
         let Some(open) = self.tracks.calls.remove(&call) else { return };
         let OpenCall { chat, kind, run, step, attempt, redactor, exchanges } = open;
-        let Gathered { parts, dropped, counts, _grant: grant } = gathered;
+        let Gathered { pieces, dropped, counts, _grant: grant } = gathered;
         let made = heavy(grant.bytes(), {
             let redactor = redactor.clone();
             move || {
-                let (content, warnings) = payload::folded(parts);
+                let (content, warnings) = payload::folded(pieces.parts());
                 (content.len(), payload::content(&redactor, &content), warnings)
             }
         });
