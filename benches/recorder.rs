@@ -152,8 +152,8 @@ fn answer(deltas: usize) -> Arc<str> {
     for n in 0..deltas {
         body += &format!(
             "data: {{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"m\",\
-             \"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"word {} \"}},\"logprobs\":null,\"finish_reason\":null}}]}}\n\n",
-            n % 10
+             \"choices\":[{{\"index\":0,\"delta\":{{\"content\":\" word{}\"}},\"logprobs\":null,\"finish_reason\":null}}]}}\n\n",
+            n * 7_919 % 10_000
         );
     }
     body += "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
@@ -203,7 +203,7 @@ fn deltas(bench: &Bench, deltas: usize) {
 fn turns(bench: &Bench, deltas: usize) {
     let (recorder, _writing) = recorder(MemoryDebug::new());
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut times: [Vec<f64>; 2] = Default::default();
+    let (mut times, mut work): ([Vec<f64>; 2], [Vec<f64>; 2]) = Default::default();
     runtime.block_on(async {
         let hosts = [None, Some(&recorder)].map(|recorder| {
             let store = MemoryStore::new(Arc::new(SystemClock::new()));
@@ -212,14 +212,16 @@ fn turns(bench: &Bench, deltas: usize) {
         for _ in 0..20 * bench.rounds {
             for (n, host) in hosts.iter().enumerate() {
                 let chat = host.chat().await;
-                let begun = now();
+                let (begun, worked) = (now(), worked());
                 host.turn(&chat, 0).await;
                 times[n].push(begun.elapsed().as_secs_f64() * 1e6);
                 assert!(recorder.flush(Duration::from_secs(60)).await);
+                work[n].push(self::worked() - worked);
             }
         }
     });
     row(&format!("a turn with an answer of {deltas} deltas, µs"), times.map(median));
+    row("the same, µs of all CPUs, the writer's too", work.map(median));
 }
 
 fn row(name: &str, [off, on]: [f64; 2]) {
@@ -338,22 +340,25 @@ fn steps<S: ChatStore + SessionStore>(name: &str, bench: &Bench, steps: usize, s
     // It is not waited for, and what does not fit into its queue is dropped.
     let (stuck, _stuck) = recorder_of_hanging_store();
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut times: [Vec<f64>; 3] = Default::default();
+    let (mut times, mut work): ([Vec<f64>; 3], [Vec<f64>; 3]) = Default::default();
     runtime.block_on(async {
         let hosts = [None, Some(&recorder), Some(&stuck)].map(|recorder| Host::begin(store(), recorder));
         for _ in 0..3 * bench.rounds {
             for (n, host) in hosts.iter().enumerate() {
                 let chat = host.chat().await;
-                let begun = now();
+                let (begun, worked) = (now(), worked());
                 host.turn(&chat, steps).await;
                 times[n].push(begun.elapsed().as_secs_f64() * 1e6 / steps as f64);
                 assert!(recorder.flush(Duration::from_secs(60)).await);
+                work[n].push((self::worked() - worked) / steps as f64);
             }
         }
     });
     let [off, on, hanging] = times.map(median);
     row(&format!("a step over {name}, µs"), [off, on]);
     row(&format!("a step over {name}, µs; its store hangs"), [off, hanging]);
+    let [off, on, _] = work.map(median);
+    row("the same, µs of all CPUs, the writer's too", [off, on]);
     let stats = recorder.stats();
     assert_eq!((stats.dropped, stats.unwritten), (0, 0));
     drop(writing);
@@ -514,6 +519,16 @@ fn many(chats: usize) {
         stats.dropped,
         most.1
     );
+}
+
+/// How long all threads of the process that live have run, in µs.
+fn worked() -> f64 {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let ran = |thread: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<f64>().ok()
+    };
+    threads.filter_map(ran).sum::<f64>() / 1e3
 }
 
 /// What the process has in memory, in MiB.

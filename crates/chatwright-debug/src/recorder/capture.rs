@@ -63,6 +63,7 @@ struct Span {
 
 impl Pieces {
     /// Puts a delta behind the one before it, if that is of the same block.
+    #[inline]
     fn goes_on(&mut self, kind: Delta, of: &str, more: &str) -> bool {
         let Some(Piece::Delta { kind: last, id, words }) = self.pieces.last_mut() else { return false };
         let goes_on = *last == kind && self.words.as_bytes()[id.from..id.to] == *of.as_bytes();

@@ -1,11 +1,19 @@
 //! Which names are those of secrets.
 
+use std::collections::HashMap;
+use std::fmt;
+
+use parking_lot::RwLock;
 use regex::{Regex, RegexBuilder};
 
 use super::rules::{InvalidRules, Rules};
 
 /// Patterns with an ancestor. Each has a bit.
 const ANCESTORS_MAX: usize = 32;
+
+/// Most names that are remembered, and most bytes of one.
+const REMEMBERED_MAX: usize = 1_024;
+const REMEMBERED_BYTES_MAX: usize = 64;
 
 /// The rules for names, made ready.
 #[derive(Debug)]
@@ -17,6 +25,29 @@ pub(super) struct Names {
     headers_removed: Patterns,
     headers_kept: Patterns,
     query_removed: Patterns,
+    judged: Remembered,
+}
+
+/// What the rules say of a name, wherever it stands.
+#[derive(Clone, Copy)]
+struct Judged {
+    is_removed: bool,
+    is_kept: bool,
+    /// Of which of [`Names::kept_below`] it is the ancestor.
+    ancestor: u32,
+    /// By which of them it is kept.
+    kept_below: u32,
+}
+
+/// What was said of names: the events of a stream have the same few, over and over.
+#[derive(Default)]
+struct Remembered(RwLock<HashMap<Box<str>, Judged>>);
+
+impl fmt::Debug for Remembered {
+    /// They are whoever's they are: how many is enough.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} names", self.0.read().len())
+    }
 }
 
 /// What the names above a value say about it.
@@ -58,41 +89,58 @@ impl Names {
             headers_removed: Patterns::new(rules.headers_removed.iter().chain(&rules.names_removed))?,
             headers_kept: Patterns::new(&rules.headers_kept)?,
             query_removed: Patterns::new(&rules.query_removed)?,
+            judged: Remembered::default(),
         })
     }
 
     /// What stands above the value of the member `name`; `None` if that value is a secret whatever it is.
     pub(super) fn member(&self, above: Above, name: &str, is_object: bool) -> Option<Above> {
-        let words = words(name);
-        let mut below = above;
-        for (bit, (ancestor, _)) in self.kept_below.iter().enumerate() {
-            if ancestor.is_match(&words) {
-                below.met |= 1 << bit;
-            }
-        }
+        let Judged { is_removed, is_kept, ancestor, kept_below } = self.judged(name);
+        let mut below = Above { met: above.met | ancestor, ..above };
         if above.schema == Schema::Secret {
             // Names of parameters again, or keywords of a schema: what neither names nor describes may hold the secret.
             return SCHEMA_KEYWORDS.contains(&name).then_some(below);
         }
         below.schema = if name == "properties" { Schema::Properties } else { Schema::No };
-        let is_kept = || {
-            self.kept.is_match(&words)
-                || self
-                    .kept_below
-                    .iter()
-                    .enumerate()
-                    .any(|(bit, (_, name))| above.met & (1 << bit) != 0 && name.is_match(&words))
-        };
-        if !self.removed.is_match(&words) || is_kept() {
+        if !is_removed || is_kept || above.met & kept_below != 0 {
             return Some(below);
         }
         (above.schema == Schema::Properties && is_object).then_some(Above { schema: Schema::Secret, ..below })
     }
 
+    fn judged(&self, name: &str) -> Judged {
+        if let Some(judged) = self.judged.0.read().get(name) {
+            return *judged;
+        }
+        let judged = self.judge(name);
+        if name.len() <= REMEMBERED_BYTES_MAX {
+            let mut remembered = self.judged.0.write();
+            if remembered.len() >= REMEMBERED_MAX {
+                remembered.clear();
+            }
+            remembered.insert(name.into(), judged);
+        }
+        judged
+    }
+
+    fn judge(&self, name: &str) -> Judged {
+        let words = words(name);
+        let bits = |matches: fn(&(Patterns, Patterns), &str) -> bool| {
+            let below = self.kept_below.iter().enumerate();
+            below.filter(|(_, rule)| matches(rule, &words)).fold(0, |bits, (bit, _)| bits | 1 << bit)
+        };
+        Judged {
+            is_removed: self.removed.is_match(&words),
+            is_kept: self.kept.is_match(&words),
+            ancestor: bits(|(ancestor, _), words| ancestor.is_match(words)),
+            kept_below: bits(|(_, name), words| name.is_match(words)),
+        }
+    }
+
     /// Whether what stands after this name in a text may be a secret.
     pub(super) fn is_secret(&self, name: &str) -> bool {
-        let words = words(name);
-        self.removed.is_match(&words) && !self.kept.is_match(&words)
+        let Judged { is_removed, is_kept, .. } = self.judged(name);
+        is_removed && !is_kept
     }
 
     pub(super) fn is_secret_header(&self, name: &str) -> bool {
@@ -224,6 +272,22 @@ mod tests {
         ] {
             assert_eq!(words(name), split);
         }
+    }
+
+    #[test]
+    fn however_many_names_there_are_each_is_judged_by_itself_and_few_are_remembered() {
+        let names = names();
+        for n in 0..3 * REMEMBERED_MAX {
+            for again in 0..2 {
+                assert!(names.is_secret(&format!("n{n}_token")), "{n} {again}");
+                assert!(!names.is_secret(&format!("n{n}_tokens")), "{n} {again}");
+            }
+            assert!(names.judged.0.read().len() <= REMEMBERED_MAX);
+        }
+        let before = names.judged.0.read().len();
+        assert!(names.is_secret(&format!("{}_token", "n".repeat(REMEMBERED_BYTES_MAX))));
+        assert_eq!(names.judged.0.read().len(), before, "it is too long to be remembered");
+        assert_eq!(format!("{:?}", names.judged), format!("{before} names"));
     }
 
     #[test]
