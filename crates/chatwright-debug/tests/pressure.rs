@@ -3,20 +3,20 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chatwright_core::debug::{DebugStatus, DebugWrite};
 use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{CallScope, ToolDefinition};
 use chatwright_core::port::AttemptEnd;
-use chatwright_core::port::{LanguageModel, Purpose};
+use chatwright_core::port::{DebugStore, LanguageModel, Purpose};
 use chatwright_core::record::StopReason;
 use chatwright_debug::{RecorderSettings, Summary};
 use common::recording::{
     Exchange, Model, Tape, answer, answer_of, answered, block, call, prompt_of, said, scope,
 };
-use common::{Bench, Called, Fault, PATIENCE, Rigged, chat, user};
+use common::{Bench, Called, Fault, PATIENCE, Rigged, a_run, chat, run, user};
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep};
 
@@ -260,6 +260,33 @@ async fn a_run_whose_end_was_dropped_does_not_live_for_ever() {
         tape.bench.store.writes()[before..].iter().any(|write| matches!(write, DebugWrite::Touch { .. }));
     assert!(!touched, "and nothing says that it is alive");
     assert!(tape.recorder.flush(PATIENCE).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn abandoned_runs_are_ended_also_while_there_is_always_something_to_write() {
+    let tape = tape(|_| {});
+    let left_behind = DebugWrite::CreateRun(Box::new(a_run(1, 1)));
+    tape.bench.store.write(&[left_behind]).await.expect("written");
+    tape.bench.clock.advance(Duration::from_secs(60 * 60));
+    // Whenever a turn begins to be written, the next one begins.
+    let (recorder, begun) = (tape.recorder.clone(), AtomicU64::new(1));
+    let begin = move || {
+        let next = chat(u128::from(begun.fetch_add(1, Ordering::SeqCst)) + 1);
+        drop(recorder.model(Model::stalls(vec![])).stream(call(scope(next, 3, 1), vec![said("Hi")])));
+    };
+    begin();
+    tape.bench.store.fails(move |called| {
+        if called != Called::Run {
+            return Fault::None;
+        }
+        begin();
+        Fault::Late(Duration::from_millis(500))
+    });
+    sleep(Duration::from_secs(10 * 60)).await;
+    let turns = tape.bench.store.calls(Called::Run).len();
+    tape.bench.store.works();
+    assert!(turns > 1_000, "{turns} turns");
+    assert_eq!(tape.bench.run(chat(1), run(1)).await.status, DebugStatus::Interrupted);
 }
 
 #[tokio::test]
