@@ -540,11 +540,12 @@ fn resident() -> f64 {
 
 // --- instructions ---
 
-/// Runs what is to be counted: what, `on` or `off`, and two numbers.
+/// Runs what is to be counted: what, `off`, `on` or `hangs`, and two numbers.
 fn count(arguments: &[String]) {
     let number = |at: usize| arguments[at].parse::<usize>().expect("a number");
-    let (is_on, first, second) = (arguments[1] == "on", number(2), number(3));
-    let (recorder, _writing) = recorder(MemoryDebug::new());
+    let (is_on, first, second) = (arguments[1] != "off", number(2), number(3));
+    let (recorder, _writing) =
+        if arguments[1] == "hangs" { recorder_of_hanging_store() } else { recorder(MemoryDebug::new()) };
     match arguments[0].as_str() {
         // So many deltas of each of so many answers.
         "answer" => {
@@ -609,7 +610,11 @@ fn instructions() {
         let units = (many.0 * many.1 - few.0 * few.1) as f64;
         let units = if what == "answer" && few.0 == many.0 { (many.1 - few.1) as f64 } else { units };
         let per = |mode| (counted(what, mode, many.0, many.1) - counted(what, mode, few.0, few.1)) / units;
-        row(name, [per("off"), per("on")]);
+        let off = per("off");
+        row(name, [off, per("on")]);
+        if what == "steps" {
+            row("the same; its store hangs", [off, per("hangs")]);
+        }
     };
     differ("a delta of a chat", "deltas", [(200, 1), (4_200, 1)]);
     differ("a step of a chat in memory, no delta", "steps", [(20, 1), (220, 1)]);
