@@ -9,8 +9,7 @@ use std::time::Duration;
 use chatwright_core::debug::{DebugStatus, DebugWrite};
 use chatwright_core::history::ValidHistory;
 use chatwright_core::model::{CallScope, ToolDefinition};
-use chatwright_core::port::AttemptEnd;
-use chatwright_core::port::{DebugStore, LanguageModel, Purpose};
+use chatwright_core::port::{AttemptEnd, DebugStore, LanguageModel, Purpose};
 use chatwright_core::record::StopReason;
 use chatwright_debug::{RecorderSettings, Summary};
 use common::recording::{

@@ -10,7 +10,7 @@
 mod kit;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -20,7 +20,7 @@ use chatwright_core::port::ChatStore as _;
 use chatwright_core::record::Draft;
 use chatwright_core::{ChatId, Commit, Head, Json, OpId, Timestamp, Uuid};
 use chatwright_sqlite::SqliteStore;
-use kit::{chat, index, log, run, session};
+use kit::{chat, index, log, run, say, session};
 use tokio::task::JoinSet;
 
 const CHATS: u128 = 6;
@@ -180,12 +180,6 @@ async fn keep_committing(store: SqliteStore, seed: u64, n: u128, twin: bool) {
         }
         last = Some(commit.head().clone());
     }
-}
-
-/// A line that the parent hears even if this process dies right after.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).expect("the parent listens");
 }
 
 /// The last operation of each chat that a child was told is stored.

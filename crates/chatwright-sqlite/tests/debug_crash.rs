@@ -6,7 +6,7 @@
 
 mod kit;
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -18,7 +18,7 @@ use chatwright_core::limits::PAGE_ITEMS_MAX;
 use chatwright_core::port::DebugStore;
 use chatwright_core::{Json, RunId, StepId, Timestamp, Uuid};
 use chatwright_sqlite::SqliteStore;
-use kit::{chat, run};
+use kit::{chat, run, say};
 use tokio::task::JoinSet;
 
 const RUNS: u128 = 3;
@@ -137,12 +137,6 @@ async fn keep_writing(store: SqliteStore, n: u128, twin: Option<String>) {
         assert_eq!(written[1], DebugWritten::Step(number));
         acknowledge();
     }
-}
-
-/// A line that the parent hears even if this process dies right after.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).expect("the parent listens");
 }
 
 /// Lives until so many batches are acknowledged.

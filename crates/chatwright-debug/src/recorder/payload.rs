@@ -74,23 +74,6 @@ pub(super) fn tools(redactor: &Redactor, tools: &[ToolDefinition]) -> Vec<u8> {
 
 /// What is asked for beside prompt and tools, by name.
 pub(super) fn settings(redactor: &Redactor, settings: CallSettings) -> BTreeMap<Box<str>, Value> {
-    let CallSettings {
-        tool_choice,
-        parallel_tool_calls,
-        reasoning_effort,
-        thinking_budget,
-        response_format,
-        max_output_tokens,
-        temperature,
-        top_p,
-        top_k,
-        presence_penalty,
-        frequency_penalty,
-        stop_sequences,
-        seed,
-        provider_options,
-        headers,
-    } = settings;
     let choice = |choice| match choice {
         ToolChoice::None => "none".into(),
         ToolChoice::Auto => "auto".into(),
@@ -104,26 +87,26 @@ pub(super) fn settings(redactor: &Redactor, settings: CallSettings) -> BTreeMap<
         }
         _ => None,
     };
-    let options = match provider_options {
+    let options = match settings.provider_options {
         Some(options) => (!options.is_empty()).then(|| json!(options)),
         None => Some("there was no room for them".into()),
     };
     let named: [(&str, Option<Value>); 15] = [
-        ("tool_choice", tool_choice.map(choice)),
-        ("parallel_tool_calls", parallel_tool_calls.map(Into::into)),
-        ("reasoning_effort", reasoning_effort.and_then(|effort| serde_json::to_value(effort).ok())),
-        ("thinking_budget", thinking_budget.map(Into::into)),
-        ("response_format", response_format.and_then(format)),
-        ("max_output_tokens", max_output_tokens.map(Into::into)),
-        ("temperature", temperature.map(Into::into)),
-        ("top_p", top_p.map(Into::into)),
-        ("top_k", top_k.map(Into::into)),
-        ("presence_penalty", presence_penalty.map(Into::into)),
-        ("frequency_penalty", frequency_penalty.map(Into::into)),
-        ("stop_sequences", (!stop_sequences.is_empty()).then(|| stop_sequences.into())),
-        ("seed", seed.map(Into::into)),
+        ("tool_choice", settings.tool_choice.map(choice)),
+        ("parallel_tool_calls", settings.parallel_tool_calls.map(Into::into)),
+        ("reasoning_effort", settings.reasoning_effort.and_then(|effort| serde_json::to_value(effort).ok())),
+        ("thinking_budget", settings.thinking_budget.map(Into::into)),
+        ("response_format", settings.response_format.and_then(format)),
+        ("max_output_tokens", settings.max_output_tokens.map(Into::into)),
+        ("temperature", settings.temperature.map(Into::into)),
+        ("top_p", settings.top_p.map(Into::into)),
+        ("top_k", settings.top_k.map(Into::into)),
+        ("presence_penalty", settings.presence_penalty.map(Into::into)),
+        ("frequency_penalty", settings.frequency_penalty.map(Into::into)),
+        ("stop_sequences", (!settings.stop_sequences.is_empty()).then(|| settings.stop_sequences.into())),
+        ("seed", settings.seed.map(Into::into)),
         ("provider_options", options),
-        ("headers", (!headers.is_empty()).then(|| json!(headers))),
+        ("headers", (!settings.headers.is_empty()).then(|| json!(settings.headers))),
     ];
     let said = named.into_iter().filter_map(|(name, value)| Some((name.into(), value?)));
     said.map(|(name, mut value)| {

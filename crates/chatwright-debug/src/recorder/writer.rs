@@ -276,8 +276,7 @@ impl Writer {
         let at = at.or(track.ended_at).unwrap_or_else(|| self.service.now());
         for number in 1..=TRIES {
             let seed = track.seed.clone();
-            let ended = self.service.finalize_run_at(chat, track.run, status, seed, at);
-            match caught_update(ended).await {
+            match self.service.finalize_run_at(chat, track.run, status, seed, at).await {
                 Ok(()) => break,
                 Err(UpdateError::Store(_)) if number < TRIES => sleep(PAUSE * number).await,
                 Err(error) => {
@@ -318,11 +317,6 @@ impl Writer {
         }
         self.write().await;
     }
-}
-
-async fn caught_update(call: impl Future<Output = Result<(), UpdateError>>) -> Result<(), UpdateError> {
-    let panicked = || StoreError::new(StoreErrorKind::Other, "the debug store panicked");
-    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| Err(panicked().into()))
 }
 
 /// Does what takes long on a thread that may take its time.

@@ -155,8 +155,7 @@ impl Names {
     }
 
     pub(super) fn is_secret_parameter(&self, name: &str) -> bool {
-        let words = words(name);
-        self.query_removed.is_match(&words) || (self.removed.is_match(&words) && !self.kept.is_match(&words))
+        self.is_secret(name) || self.query_removed.is_match(&words(name))
     }
 }
 

@@ -83,16 +83,22 @@ impl DebugService {
     /// # Cancel safety
     /// A dropped call may have happened in part, and may be repeated.
     pub async fn delete(&self, which: &DebugDelete) -> Result<usize, StoreError> {
+        let deleted = self.delete_until(which, usize::MAX).await?;
+        if let Some(chat) = which.chat {
+            self.tell(Told::deleted(chat)).await;
+        }
+        Ok(deleted)
+    }
+
+    /// Deletes until there are no more, or as many as this are gone.
+    async fn delete_until(&self, which: &DebugDelete, most: usize) -> Result<usize, StoreError> {
         let mut deleted = 0;
-        loop {
+        while deleted < most {
             let some = self.0.store.delete(which, DELETED_MAX).await?;
             deleted += some;
             if some < DELETED_MAX {
                 break;
             }
-        }
-        if let Some(chat) = which.chat {
-            self.tell(Told::deleted(chat)).await;
         }
         Ok(deleted)
     }
@@ -154,14 +160,7 @@ impl DebugService {
         let Some(retention) = self.0.settings.retention else { return Ok(0) };
         let updated_before = Some(self.now().before(retention));
         let which = DebugDelete { updated_before, ..DebugDelete::default() };
-        let mut purged = 0;
-        while purged < PURGED_MAX {
-            let some = self.0.store.delete(&which, DELETED_MAX).await?;
-            purged += some;
-            if some < DELETED_MAX {
-                break;
-            }
-        }
+        let purged = self.delete_until(&which, PURGED_MAX).await?;
         metrics::counter!("chatwright_debug_runs_purged_total").increment(purged as u64);
         Ok(purged)
     }

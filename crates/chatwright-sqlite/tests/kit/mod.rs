@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -89,4 +90,10 @@ pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         (entry.file_name().to_string_lossy().into_owned(), bytes)
     };
     entries.map(file).collect()
+}
+
+/// A line that the parent hears even if this process dies right after.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).expect("the parent listens");
 }

@@ -1,14 +1,15 @@
 //! What went over HTTP.
 
 use chatwright_core::port::HttpHeader;
+use chatwright_core::{ChatId, RunId};
 use sha2::{Digest, Sha256};
 
-use super::super::http::{Received, Sent};
+use super::super::http::{Body, Received, Sent};
 use super::super::job::CallNumber;
 use super::super::payload::bounded;
 use super::{Writer, heavy, millis};
 use crate::doc::{BodyDoc, ExchangeDoc};
-use crate::redact::Captured;
+use crate::redact::{Captured, Redactor};
 
 /// What is shorter is no key.
 const KEY_BYTES_MIN: usize = 16;
@@ -23,12 +24,8 @@ impl Writer {
         open.redactor = redactor.clone();
         self.learn(&sent.headers);
         let Sent { method, url, headers, body } = sent;
-        let bytes = body.kept();
-        let (length, dropped) = (body.bytes, body.dropped());
-        let made = heavy(bytes, move || {
-            let (head, tail, _grant) = body.into_parts();
-            let captured = Captured { head, tail, dropped };
-            let text = redactor.body(&headers, &captured).text;
+        let made = heavy(body.kept(), move || {
+            let read = Read::new(body, &headers, &redactor);
             let address = redactor.url(&url);
             let path = path_of(&address).into();
             let doc = ExchangeDoc {
@@ -39,11 +36,10 @@ impl Writer {
                 end: "open".into(),
                 ..ExchangeDoc::default()
             };
-            (doc, text)
+            (doc, read)
         });
-        let Some((mut doc, text)) = made.await else { return };
-        let kept = self.kept(chat, run, text.into_bytes()).await;
-        doc.request_body = (length > 0).then_some(BodyDoc { bytes: length, dropped_bytes: dropped, kept });
+        let Some((mut doc, read)) = made.await else { return };
+        doc.request_body = self.kept_body(chat, run, read).await;
         if let Some((open, _)) = self.tracks.of_call(call) {
             open.exchanges.insert(number, doc);
         }
@@ -73,28 +69,46 @@ impl Writer {
         // Where the request was dropped, this is still worth something.
         let mut doc = open.exchanges.remove(&number).unwrap_or_default();
         let Received { head, body, end, error, took } = received;
-        let (length, dropped) = (body.bytes, body.dropped());
-        let bytes = body.kept();
-        let made = heavy(bytes, move || {
+        let made = heavy(body.kept(), move || {
             let (status, headers, head_after) = match head {
                 Some((status, headers, after)) => (Some(status), headers, Some(after)),
                 None => (None, Vec::new(), None),
             };
-            let (head, tail, _grant) = body.into_parts();
-            let captured = Captured { head, tail, dropped };
-            let text = redactor.body(&headers, &captured).text;
+            let read = Read::new(body, &headers, &redactor);
             (doc.status, doc.head_ms) = (status, head_after.map(millis));
             doc.response_headers = bounded(redactor.headers(&headers));
             (doc.end, doc.duration_ms) = (end.into(), millis(took));
             doc.error = error.map(|words| redactor.error(&words).into());
-            (doc, text)
+            (doc, read)
         });
-        let Some((mut doc, text)) = made.await else { return };
-        let kept = self.kept(chat, run, text.into_bytes()).await;
-        doc.response_body = (length > 0).then_some(BodyDoc { bytes: length, dropped_bytes: dropped, kept });
+        let Some((mut doc, read)) = made.await else { return };
+        doc.response_body = self.kept_body(chat, run, read).await;
         if let Some((open, _)) = self.tracks.of_call(call) {
             open.exchanges.insert(number, doc);
         }
+    }
+
+    /// A body with its text written. Absent: there was none.
+    async fn kept_body(&mut self, chat: ChatId, run: RunId, read: Read) -> Option<BodyDoc> {
+        let Read { bytes, dropped_bytes, text } = read;
+        let kept = self.kept(chat, run, text.into_bytes()).await;
+        (bytes > 0).then_some(BodyDoc { bytes, dropped_bytes, kept })
+    }
+}
+
+/// A body without its secrets.
+struct Read {
+    bytes: u64,
+    dropped_bytes: u64,
+    text: String,
+}
+
+impl Read {
+    fn new(body: Body, headers: &[HttpHeader], redactor: &Redactor) -> Self {
+        let (bytes, dropped) = (body.bytes, body.dropped());
+        let (head, tail, _grant) = body.into_parts();
+        let text = redactor.body(headers, &Captured { head, tail, dropped }).text;
+        Self { bytes, dropped_bytes: dropped, text }
     }
 }
 
